@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: MIT
+# cython: language_level=3
+"""Compiled core."""
