@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Every error this package raises on purpose, one class per kind of violation.
 
-The message of each names the offending value and the rule or remedy in one line, because the command line prints nothing else.
+The message of each names the offending value and the rule or remedy in one line: the command line prints nothing else.
 """
 
 

@@ -158,7 +158,7 @@ def round_up(value: int, multiple: int) -> int:
 
 @dataclass(frozen=True)
 class LinkLayout:
-    """One link of a region, as its directory entry says it. Sizes and ``offset`` in bytes, vectors absolute in their peer."""
+    """One link of a region, as its directory entry says it. Sizes, offset: bytes; vectors: absolute in their peer."""
 
     name: str
     device_id: int

@@ -11,7 +11,7 @@ from ivshmem_virtio.link.layout import LINE_SIZE, Header, ring_block_length, rou
 
 @dataclass(frozen=True)
 class RegisterMap:
-    """Offsets, in bytes from the window's start, of everything the back-end reserves there (docs/protocol.md, 4 and 6)."""
+    """Offsets, in bytes from the window's start, of what the back-end reserves there (docs/protocol.md, 4 and 6)."""
 
     config_length: int
     queue_sizes: tuple[int, ...]

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""What a virtio device is to the rest of the package: features, queues, configuration, and a handler for its queues."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Protocol
+
+from ivshmem_virtio.errors import IvshmemVirtioError
+from ivshmem_virtio.transport.queue import Queue
+
+
+class DeviceError(IvshmemVirtioError):
+    """A host resource of a device (image, socket, terminal, interface) cannot be used as configured."""
+
+
+class DriverHandle(Protocol):
+    """The driver a device works for, from DRIVER_OK until reset."""
+
+    @property
+    def features(self) -> int:
+        """Feature bits the driver accepted, transport bits included."""
+
+    @property
+    def queues(self) -> Sequence[Queue | None]:
+        """By queue index; None where the driver has not enabled the queue."""
+
+    def config_changed(self) -> None:
+        """Publish the device's ``config`` anew and tell the driver (virtio 1.4, 2.5)."""
+
+
+class Device(ABC):
+    """One virtio device.
+
+    A device runs wholly on the event loop thread it was opened on. Nothing here may block, except where a device has a
+    loop of its own. Requests that make no sense are answered as the device's chapter of virtio 1.4 says; broken chains
+    never get this far.
+    """
+
+    device_id: ClassVar[int]
+    writable_config: Mapping[int, int] = {}
+    """Offset and size, in bytes, of every configuration field a driver may write."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def features(self) -> int:
+        """Device-specific feature bits offered (virtio 1.4, 2.2); the transport adds its own."""
+        return 0
+
+    @property
+    @abstractmethod
+    def queue_sizes(self) -> Sequence[int]:
+        """Largest size, in descriptors, of each queue; powers of two."""
+
+    @property
+    def config(self) -> bytes:
+        """The device configuration space as it is now; its length never changes."""
+        return b""
+
+    def write_config(self, offset: int, data: bytes) -> None:  # noqa: B027 - most devices have no writable field
+        """The driver wrote a field named in ``writable_config``."""
+
+    def open(self, loop: AbstractEventLoop) -> None:  # noqa: B027 - some devices need nothing of the host
+        """Acquire what the device needs of the host; raises DeviceError."""
+
+    def close(self) -> None:  # noqa: B027 - see open
+        """Give back what ``open`` acquired."""
+
+    @abstractmethod
+    def activate(self, driver: DriverHandle) -> None:
+        """DRIVER_OK: queues may be used from now on."""
+
+    @abstractmethod
+    def deactivate(self) -> None:
+        """Reset: forget queues and chains at once; host resources stay."""
+
+    @abstractmethod
+    def handle_queue(self, queue: Queue) -> None:
+        """The driver may have made buffers available on this queue."""

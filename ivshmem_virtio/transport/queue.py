@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""A virtqueue as a device sees it: chains come out, chains go back, and the driver is told once per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ivshmem_virtio.core import Chain, DeviceQueue
+
+
+class Queue:
+    """One enabled virtqueue of an active device.
+
+    ``notify`` rings the driver for this queue; it is called at most once for each batch of pushed chains, and only when
+    the driver's event suppression asks for it (virtio 1.4, 2.7.7).
+    """
+
+    def __init__(self, index: int, ring: DeviceQueue, notify: Callable[[], None]) -> None:
+        self.index = index
+        self.ring = ring
+        self._notify = notify
+        self._pushed = False
+
+    @property
+    def size(self) -> int:
+        """Number of descriptors."""
+        return self.ring.size
+
+    def pop(self) -> Chain | None:
+        """The next available chain; None arms the driver's next kick, which calls ``handle_queue``."""
+        chain = self.ring.pop()
+        if chain is None and self.ring.enable_notifications():
+            chain = self.ring.pop()
+        return chain
+
+    def chains(self) -> Iterator[Chain]:
+        """Up to one ring of chains, so that one busy queue cannot keep a worker for ever.
+
+        Kicks are suppressed meanwhile. Where more is waiting afterwards, ``handle_queue`` is called again.
+        """
+        self.ring.disable_notifications()
+        for _ in range(self.ring.size):
+            chain = self.ring.pop()
+            if chain is None:
+                break
+            yield chain
+
+    def push(self, chain: Chain, written: int) -> None:
+        """Give a chain back, ``written`` bytes of its writable part filled; the driver sees it at ``flush``."""
+        self.ring.push(chain, written)
+        self._pushed = True
+
+    def flush(self) -> None:
+        """Publish pushed chains and notify the driver if it wants to know."""
+        if self._pushed:
+            self._pushed = False
+            if self.ring.publish():
+                self._notify()
+
+    def rearm(self) -> bool:
+        """Ask for kicks again; True when chains are waiting already."""
+        return self.ring.enable_notifications()
