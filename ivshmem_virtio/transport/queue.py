@@ -18,6 +18,8 @@ class Queue:
     def __init__(self, index: int, ring: DeviceQueue, notify: Callable[[], None]) -> None:
         self.index = index
         self.ring = ring
+        self.unfinished = False
+        """Set when ``chains`` stopped with more waiting, so that the transport calls the device again."""
         self._notify = notify
         self._pushed = False
 
@@ -26,24 +28,36 @@ class Queue:
         """Number of descriptors."""
         return self.ring.size
 
+    def take(self) -> Chain | None:
+        """The next available chain, with no word to the driver about kicks. Every chain passes through here."""
+        return self.ring.pop()
+
     def pop(self) -> Chain | None:
         """The next available chain; None arms the driver's next kick, which calls ``handle_queue``."""
-        chain = self.ring.pop()
+        chain = self.take()
         if chain is None and self.ring.enable_notifications():
-            chain = self.ring.pop()
+            chain = self.take()
         return chain
 
     def chains(self) -> Iterator[Chain]:
         """Up to one ring of chains, so that one busy queue cannot keep a worker for ever.
 
-        Kicks are suppressed meanwhile. Where more is waiting afterwards, ``handle_queue`` is called again.
+        Kicks are suppressed meanwhile. Where more is waiting afterwards ``handle_queue`` is called again, unless the
+        caller left the loop early: then it is the caller who comes back.
         """
         self.ring.disable_notifications()
-        for _ in range(self.ring.size):
-            chain = self.ring.pop()
-            if chain is None:
-                break
-            yield chain
+        left_early = True
+        try:
+            for _ in range(self.ring.size):
+                chain = self.take()
+                if chain is None:
+                    break
+                yield chain
+            left_early = False
+        finally:
+            # Kicks are asked for again even on the way out of an early break; what is waiting by then was seen.
+            waiting = self.ring.enable_notifications()
+            self.unfinished = waiting and not left_early
 
     def push(self, chain: Chain, written: int) -> None:
         """Give a chain back, ``written`` bytes of its writable part filled; the driver sees it at ``flush``."""
@@ -56,7 +70,3 @@ class Queue:
             self._pushed = False
             if self.ring.publish():
                 self._notify()
-
-    def rearm(self) -> bool:
-        """Ask for kicks again; True when chains are waiting already."""
-        return self.ring.enable_notifications()

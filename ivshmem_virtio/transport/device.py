@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: MIT
+"""The device side of the header: the virtio state machine between one driver and one device (virtio 1.4, 2 and 3)."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ivshmem_virtio.core import DeviceQueue
+from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingViolation
+from ivshmem_virtio.link.layout import Header, State
+from ivshmem_virtio.link.registers import RegisterMap
+from ivshmem_virtio.peer.link import Link
+from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
+from ivshmem_virtio.transport.queue import Queue
+from ivshmem_virtio.transport.queue_state import QueueState
+from ivshmem_virtio.transport.registers import Registers
+from ivshmem_virtio.transport.transaction import Transaction
+
+if TYPE_CHECKING:
+    from ivshmem_virtio.devices.device import Device
+
+LOOK_SECONDS = 1.0
+"""Doorbells may be lost, so every link is looked at this often."""
+TRANSACTIONS_PER_LOOK = 64
+"""A driver that writes without pause gives way to its neighbours on the worker after so many."""
+
+QueueFactory = Callable[[int, DeviceQueue, Callable[[], None]], Queue]
+
+
+class WindowTooSmall(IvshmemVirtioError):
+    """The window of a link does not even hold the registers and rings of its device."""
+
+
+class DeviceTransport:
+    """Serves one device on one link, on the loop it was created for.
+
+    ``look`` is what a wake-up does; it never raises for anything a driver writes. A driver that breaks a rule of the rings
+    gets NEEDS_RESET and a log line that names the rule.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        device: Device,
+        loop: AbstractEventLoop,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        queue_factory: QueueFactory = Queue,
+    ) -> None:
+        self.link = link
+        self.device = device
+        self._loop = loop
+        self._on_change = on_change
+        self._queue_factory = queue_factory
+        self._log = logging.getLogger(f"ivshmem_virtio.device.{device.name}")
+        layout = RegisterMap.of(len(device.config), device.queue_sizes)
+        if layout.reserved >= link.window.length:
+            raise WindowTooSmall(
+                f"device {device.name}: its window of {link.window.length} bytes does not hold {layout.reserved} bytes of "
+                "registers and rings; give it a larger window or smaller queues"
+            )
+        self.registers = Registers(link.window, layout)
+        self._queues = [
+            QueueState(i, size, self._device_vector(i), layout.ring_block(i)[0])
+            for i, size in enumerate(device.queue_sizes)
+        ]
+        self.epoch = 0
+        self.status = 0
+        self.features = 0
+        self._selected: QueueState | None = None
+        self._device_features_sel = self._driver_features_sel = 0
+        self._incarnation = 0
+        self._present = False
+        self._active = False
+        self._timer: TimerHandle | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Publish the header afresh, declare the device ready and begin to serve."""
+        self.link.set_state(State.ABSENT)
+        self.epoch = secrets.randbits(64) | 1
+        self.registers.publish(self.epoch, secrets.randbits(64) | 1, self.device.config, self._queues)
+        for vector in range(self.link.vectors):
+            self._loop.add_reader(self.link.fileno(vector), self._rung, vector)
+        self.link.set_state(State.READY)
+        self._tick()
+
+    def stop(self) -> None:
+        """Stop serving and declare the device absent."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for vector in range(self.link.vectors):
+            self._loop.remove_reader(self.link.fileno(vector))
+        self._forget_driver()
+        self.link.set_state(State.ABSENT)
+
+    def _tick(self) -> None:
+        self.look()
+        self._timer = self._loop.call_later(LOOK_SECONDS, self._tick)
+
+    def _rung(self, vector: int) -> None:
+        self.link.acknowledge(vector)
+        self.look()
+
+    # -- one look -----------------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Serve what is there: presence first, then transactions, then queues (docs/protocol.md, 7)."""
+        if not self._meet_driver():
+            return
+        self._serve_transactions()
+        for state in self._queues:
+            self._serve_queue(state)
+
+    def _meet_driver(self) -> bool:
+        """Whether a driver is there, its incarnation acknowledged."""
+        if self.link.other_state() == State.ABSENT:
+            if self._present:
+                self._log.info("front-end left")
+                self._present = False
+                self._forget_driver()
+            return False
+        self._present = True
+        incarnation = self.registers.incarnation()
+        if incarnation != self._incarnation:
+            claimed = self.registers.claimed_peer()
+            if claimed is not None and not self.link.other_peer_is(claimed):
+                self._log.warning("front-end claims peer id %d, which is not the one this link belongs to", claimed)
+                return False
+            self._forget_driver()
+            self._incarnation = incarnation
+            self.registers.acknowledge(incarnation)
+            self._log.info("front-end incarnation %#x", incarnation)
+        return True
+
+    def _forget_driver(self) -> None:
+        """Reset private state only: a transaction that a quick reload has posted already must survive."""
+        if self._active:
+            self._active = False
+            self.device.deactivate()
+        self.status = self.features = 0
+        self._selected = None
+        self._device_features_sel = self._driver_features_sel = 0
+        for state in self._queues:
+            state.reset()
+        self._on_change()
+
+    # -- transactions -------------------------------------------------------------------------------------------------
+
+    def _serve_transactions(self) -> None:
+        window = self.link.window
+        for _ in range(TRANSACTIONS_PER_LOOK):
+            word = window.load32(Header.WRITE_TRANSACTION)
+            if not word:
+                return
+            self._act(Transaction(word))
+            # Compare and swap: a late answer must not erase a newer transaction.
+            window.compare_exchange32(Header.WRITE_TRANSACTION, word, 0)
+        self._loop.call_soon(self.look)
+
+    def _act(self, transaction: Transaction) -> None:
+        if transaction.is_config:
+            self._write_config(transaction)
+            return
+        size = transaction.field_size()
+        if size is None:
+            self._log.warning(
+                "transaction on header offset %#x with size %d: no such field", transaction.offset, transaction.size
+            )
+            return
+        value = int.from_bytes(self.link.window.read(transaction.offset, size), "little")
+        self._ACTIONS[transaction.offset](self, value)
+
+    def _select_device_features(self, value: int) -> None:
+        self._device_features_sel = value
+        offered = self.offered >> 32 * value if value < 2 else 0
+        self.registers.show_features(offered & 0xFFFFFFFF)
+
+    def _select_driver_features(self, value: int) -> None:
+        self._driver_features_sel = value
+
+    def _set_driver_features(self, value: int) -> None:
+        if self.status & Status.FEATURES_OK or self._driver_features_sel > 1:
+            return
+        shift = 32 * self._driver_features_sel
+        self.features = self.features & ~(0xFFFFFFFF << shift) | value << shift
+
+    def _select_queue(self, value: int) -> None:
+        self._selected = self._queues[value] if value < len(self._queues) else None
+        self.registers.show_queue(self._selected)
+
+    def _set_queue_size(self, value: int) -> None:
+        self._set_queue_field("size", value)
+
+    def _set_driver_vector(self, value: int) -> None:
+        # The one field a live queue may change: only where its doorbell goes.
+        if self._selected is not None:
+            self._selected.driver_vector = value
+
+    def _set_desc(self, value: int) -> None:
+        self._set_queue_field("desc", value)
+
+    def _set_driver(self, value: int) -> None:
+        self._set_queue_field("driver", value)
+
+    def _set_device(self, value: int) -> None:
+        self._set_queue_field("device", value)
+
+    def _set_queue_field(self, field: str, value: int) -> None:
+        if self._selected is not None and not self._selected.enabled:
+            setattr(self._selected, field, value)
+
+    def _enable_queue(self, value: int) -> None:
+        state = self._selected
+        if state is None:
+            return
+        if value & 0xFFFF != 1:
+            self._reset_queue(state)
+        elif not state.enabled:
+            self._bring_up_queue(state)
+        self.registers.show_queue(state)
+        self._on_change()
+
+    def _bring_up_queue(self, state: QueueState) -> None:
+        try:
+            if not self.status & Status.FEATURES_OK:
+                raise RingViolation(f"queue {state.index} enabled before FEATURES_OK (virtio 1.4, 3.1.1)")
+            if not 0 < state.size <= state.largest:
+                raise RingViolation(f"queue {state.index} enabled with size {state.size}, largest is {state.largest}")
+            ring = state.build(self.link.window, self.features, self.registers.layout.end)
+        except (RingViolation, OutsideWindow) as violation:
+            self._break(violation)
+            return
+        state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
+        if self._active:
+            self.device.activate(self)
+
+    def _reset_queue(self, state: QueueState) -> None:
+        """Queue reset (virtio 1.4, 2.6.1): the device lets go of the whole set and takes up the remaining queues."""
+        if self._active:
+            self.device.deactivate()
+            state.reset()
+            self.device.activate(self)
+        else:
+            state.reset()
+
+    def _set_status(self, value: int) -> None:
+        value &= 0xFF
+        if value == 0:
+            self._forget_driver()
+        elif value & Status.NEEDS_RESET & ~self.status:
+            self._log.warning("driver wrote NEEDS_RESET into the status, which is the device's bit")
+        else:
+            self._advance_status(value)
+        self.registers.show_status(self.status)
+        self._on_change()
+
+    def _advance_status(self, value: int) -> None:
+        if self.status & ~value & ~Status.NEEDS_RESET:
+            self._log.warning(
+                "status %#x -> %#x clears bits, which only a reset may (virtio 1.4, 2.1.1)", self.status, value
+            )
+            return
+        if value & ~self.status & Status.FEATURES_OK and not self._features_acceptable():
+            value &= ~Status.FEATURES_OK
+        ready = value & Status.DRIVER_OK and value & Status.FEATURES_OK and not value & Status.FAILED
+        self.status |= value
+        if value & Status.FAILED:
+            self._log.warning("driver gave up on the device (FAILED)")
+            self._deactivate()
+        elif ready and not self._active and not self.status & Status.NEEDS_RESET:
+            self._active = True
+            self._log.info("driver ready, features %#x", self.features)
+            self.device.activate(self)
+
+    def _features_acceptable(self) -> bool:
+        unknown = self.features & ~self.offered
+        missing = REQUIRED & ~self.features
+        if unknown or missing:
+            self._log.warning(
+                "FEATURES_OK refused: accepted but not offered %#x, required but missing %#x", unknown, missing
+            )
+        return not unknown and not missing
+
+    def _write_config(self, transaction: Transaction) -> None:
+        offset = transaction.offset - Header.CONFIG
+        size = self.device.writable_config.get(offset)
+        if size is None or transaction.size not in (0, size) or offset + size > len(self.device.config):
+            self._log.warning("driver wrote %d bytes at offset %#x of the configuration", transaction.size, offset)
+        else:
+            self.device.write_config(offset, self.link.window.read(transaction.offset, size))
+        self.registers.show_config(self.device.config)
+
+    _ACTIONS: dict[int, Callable[[DeviceTransport, int], None]] = {  # noqa: RUF012 - a constant table
+        Header.DEVICE_FEATURES_SEL: _select_device_features,
+        Header.DRIVER_FEATURES: _set_driver_features,
+        Header.DRIVER_FEATURES_SEL: _select_driver_features,
+        Header.QUEUE_SEL: _select_queue,
+        Header.QUEUE_SIZE: _set_queue_size,
+        Header.QUEUE_DRIVER_VECTOR: _set_driver_vector,
+        Header.QUEUE_ENABLE: _enable_queue,
+        Header.QUEUE_DESC: _set_desc,
+        Header.QUEUE_DRIVER: _set_driver,
+        Header.QUEUE_DEVICE: _set_device,
+        Header.DEVICE_STATUS: _set_status,
+    }
+
+    # -- queues -------------------------------------------------------------------------------------------------------
+
+    def _device_vector(self, queue: int) -> int:
+        """Own vector for kicks of a queue: one each while they last, vector 0 for all when there is no other."""
+        return 1 + queue % (self.link.vectors - 1) if self.link.vectors > 1 else 0
+
+    def _serve_queue(self, state: QueueState) -> None:
+        queue = state.queue
+        if queue is None or not self._active:
+            return
+        queue.unfinished = False
+        try:
+            self.device.handle_queue(queue)
+            queue.flush()
+        except (RingViolation, OutsideWindow) as violation:
+            self._break(violation)
+        except Exception:
+            self._log.exception("device failed on queue %d", state.index)
+            self._break(None)
+        if queue.unfinished:
+            self._loop.call_soon(self._serve_queue, state)
+
+    def _notify(self, state: QueueState) -> None:
+        self.registers.raise_queue_event(state.index)
+        self.link.ring(state.driver_vector)
+
+    def _break(self, violation: IvshmemVirtioError | None) -> None:
+        """The driver broke a rule: stop the device until it is reset (virtio 1.4, 2.1.2)."""
+        if violation is not None:
+            self._log.error("%s; the device needs a reset", violation)
+        self._deactivate()
+        self.status |= Status.NEEDS_RESET
+        self.registers.show_status(self.status)
+        self._raise_config_event()
+        self._on_change()
+
+    def _deactivate(self) -> None:
+        if self._active:
+            self._active = False
+            self.device.deactivate()
+
+    def _raise_config_event(self) -> None:
+        self.registers.raise_config_event()
+        self.link.ring(self.registers.frontend_config_vector())
+
+    # -- what a device sees (DriverHandle) ----------------------------------------------------------------------------
+
+    @property
+    def offered(self) -> int:
+        """All feature bits offered to the driver."""
+        return OFFERED | self.device.features
+
+    @property
+    def queues(self) -> Sequence[Queue | None]:
+        return [state.queue for state in self._queues]
+
+    def config_changed(self) -> None:
+        self.registers.show_config(self.device.config)
+        self._raise_config_event()
+
+    # -- for the inspector --------------------------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """Private state in plain words, as the status file of the service holds it."""
+        return {
+            "name": self.device.name,
+            "device_id": self.device.device_id,
+            "epoch": self.epoch,
+            "incarnation": self._incarnation,
+            "offered": self.offered,
+            "features": self.features,
+            "status": self.status,
+            "queues": [self._describe_queue(state) for state in self._queues],
+        }
+
+    def _describe_queue(self, state: QueueState) -> dict[str, int]:
+        ring = state.queue.ring if state.queue is not None else None
+        return {
+            "index": state.index,
+            "size": state.size,
+            "desc": state.desc,
+            "driver": state.driver,
+            "device": state.device,
+            "enabled": int(state.enabled),
+            "device_vector": state.device_vector,
+            "driver_vector": state.driver_vector,
+            "in_flight": ring.in_flight if ring is not None else 0,
+        }

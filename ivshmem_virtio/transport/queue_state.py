@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""What the device side knows of one virtqueue, privately: the header only shows a copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ivshmem_virtio.core import DeviceQueue, Window
+from ivshmem_virtio.link.layout import SplitPlacement
+from ivshmem_virtio.transport.features import Feature
+from ivshmem_virtio.transport.queue import Queue
+
+
+@dataclass
+class QueueState:
+    """One queue between reset and reset. Addresses are window offsets, vectors link-relative."""
+
+    index: int
+    largest: int
+    device_vector: int
+    block: int
+    size: int = 0
+    driver_vector: int = 0
+    desc: int = 0
+    driver: int = 0
+    device: int = 0
+    queue: Queue | None = None
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    @classmethod
+    def missing(cls) -> QueueState:
+        """What is shown for a queue index the device does not have."""
+        queue = cls(0, 0, 0, 0)
+        queue.desc = queue.driver = queue.device = 0
+        return queue
+
+    @property
+    def enabled(self) -> bool:
+        return self.queue is not None
+
+    def reset(self) -> None:
+        """Back to what the host placed; the ring is forgotten."""
+        placed = SplitPlacement.at(self.block, self.largest)
+        self.size = self.largest
+        self.driver_vector = 0
+        self.desc, self.driver, self.device = placed.desc, placed.driver, placed.device
+        self.queue = None
+
+    def build(self, window: Window, features: int, minimum: int) -> DeviceQueue:
+        """The ring as the driver placed it; raises RingViolation or OutsideWindow when it may not lie there."""
+        return DeviceQueue(
+            window,
+            self.size,
+            self.desc,
+            self.driver,
+            self.device,
+            event_idx=bool(features & Feature.EVENT_IDX),
+            indirect=bool(features & Feature.INDIRECT_DESC),
+            index=self.index,
+            minimum=minimum,
+        )
