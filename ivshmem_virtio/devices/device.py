@@ -34,12 +34,13 @@ class DriverHandle(Protocol):
 class Device(ABC):
     """One virtio device.
 
-    A device runs wholly on the event loop thread it was opened on. Nothing here may block, except where a device has a
-    loop of its own. Requests that make no sense are answered as the device's chapter of virtio 1.4 says; broken chains
+    A device runs wholly on the event loop thread it was opened on. Nothing here may block, unless ``blocking`` is set. Requests that make no sense are answered as the device's chapter of virtio 1.4 says; broken chains
     never get this far.
     """
 
     device_id: ClassVar[int]
+    blocking: ClassVar[bool] = False
+    """Whether ``handle_queue`` waits for the host (storage), so that the device needs a worker of its own."""
     writable_config: Mapping[int, int] = {}
     """Offset and size, in bytes, of every configuration field a driver may write."""
 

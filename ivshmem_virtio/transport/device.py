@@ -39,8 +39,8 @@ class WindowTooSmall(IvshmemVirtioError):
 class DeviceTransport:
     """Serves one device on one link, on the loop it was created for.
 
-    ``look`` is what a wake-up does; it never raises for anything a driver writes. A driver that breaks a rule of the rings
-    gets NEEDS_RESET and a log line that names the rule.
+    ``look`` is what a wake-up does; it never raises for anything a driver writes. A driver that breaks a rule of the
+    rings gets NEEDS_RESET and a log line that names the rule.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class DeviceTransport:
         layout = RegisterMap.of(len(device.config), device.queue_sizes)
         if layout.reserved >= link.window.length:
             raise WindowTooSmall(
-                f"device {device.name}: its window of {link.window.length} bytes does not hold {layout.reserved} bytes of "
-                "registers and rings; give it a larger window or smaller queues"
+                f"device {device.name}: its window of {link.window.length} bytes does not hold {layout.reserved} bytes "
+                "of registers and rings; give it a larger window or smaller queues"
             )
         self.registers = Registers(link.window, layout)
         self._queues = [
@@ -75,6 +75,7 @@ class DeviceTransport:
         self._selected: QueueState | None = None
         self._device_features_sel = self._driver_features_sel = 0
         self._incarnation = 0
+        self._refused: int | None = None
         self._present = False
         self._active = False
         self._timer: TimerHandle | None = None
@@ -131,13 +132,20 @@ class DeviceTransport:
         if incarnation != self._incarnation:
             claimed = self.registers.claimed_peer()
             if claimed is not None and not self.link.other_peer_is(claimed):
-                self._log.warning("front-end claims peer id %d, which is not the one this link belongs to", claimed)
+                self._refuse(claimed)
                 return False
+            self._refused = None
             self._forget_driver()
             self._incarnation = incarnation
             self.registers.acknowledge(incarnation)
             self._log.info("front-end incarnation %#x", incarnation)
         return True
+
+    def _refuse(self, claimed: int) -> None:
+        """Say once that a front-end claims an id that is not its own: our doorbells would hit another guest."""
+        if self._refused != claimed:
+            self._refused = claimed
+            self._log.warning("front-end claims peer id %d, which this link does not belong to; not served", claimed)
 
     def _forget_driver(self) -> None:
         """Reset private state only: a transaction that a quick reload has posted already must survive."""
@@ -238,17 +246,18 @@ class DeviceTransport:
             self._break(violation)
             return
         state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
-        if self._active:
-            self.device.activate(self)
+        self._hand_over_queues()
 
     def _reset_queue(self, state: QueueState) -> None:
-        """Queue reset (virtio 1.4, 2.6.1): the device lets go of the whole set and takes up the remaining queues."""
+        """Queue reset (virtio 1.4, 2.6.1)."""
+        state.reset()
+        self._hand_over_queues()
+
+    def _hand_over_queues(self) -> None:
+        """The set of queues changed under an active device: it lets go of all and takes up what there is now."""
         if self._active:
             self.device.deactivate()
-            state.reset()
             self.device.activate(self)
-        else:
-            state.reset()
 
     def _set_status(self, value: int) -> None:
         value &= 0xFF

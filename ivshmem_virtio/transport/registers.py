@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The header and extension as the back-end publishes them: an image of private state, never storage (docs/protocol.md, 4, 6)."""
+"""The header and extension as the back-end publishes them: an image of private state (docs/protocol.md, 4 and 6)."""
 
 from __future__ import annotations
 

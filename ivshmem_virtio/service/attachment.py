@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""What a back-end is told about one guest: links, devices and descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ivshmem_virtio.link.layout import LinkLayout
+
+
+@dataclass(frozen=True)
+class ServedLink:
+    """One link and the device configured for it: ``kind`` and ``keys`` as the registry takes them."""
+
+    layout: LinkLayout
+    kind: str
+    keys: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Files that go with an attachment: the region, the private state object, own doorbells, the guest's doorbells."""
+
+    region: int
+    state: int
+    own: Sequence[int]
+    frontend: Sequence[int]
+
+    def flat(self) -> list[int]:
+        return [self.region, self.state, *self.own, *self.frontend]
+
+    @classmethod
+    def of(cls, descriptors: Sequence[int]) -> Descriptors:
+        """The inverse of ``flat``: both sides have the same number of vectors."""
+        vectors = (len(descriptors) - 2) // 2
+        return cls(descriptors[0], descriptors[1], descriptors[2 : 2 + vectors], descriptors[2 + vectors :])
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """The links of one guest that one back-end serves."""
+
+    guest: str
+    frontend_peer: int
+    status_file: str
+    trace_file: str | None
+    links: Sequence[ServedLink]
+
+    def message(self) -> dict[str, Any]:
+        """As it travels over the channel."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> Attachment:
+        """The inverse of ``message``."""
+        links = [
+            ServedLink(LinkLayout(**link["layout"]), link["kind"], link["keys"]) for link in message["links"]
+        ]
+        return cls(message["guest"], message["frontend_peer"], message["status_file"], message["trace_file"], links)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+"""The private protocol between the keeper and its back-ends: JSON messages and file descriptors on a SEQPACKET socket.
+
+Keeper to back-end: ``attach`` (links of one guest, with descriptors), ``stop``. Back-end to keeper: ``hello`` (first),
+``ready`` (an attachment is served), ``failed`` (an attachment cannot be served, in one line).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+from ivshmem_virtio.errors import IvshmemVirtioError
+
+VERSION = 1
+LARGEST_MESSAGE = 1 << 20
+MOST_DESCRIPTORS = 253
+"""What Linux passes with one message (SCM_MAX_FD)."""
+
+Message = dict[str, Any]
+
+
+class ChannelError(IvshmemVirtioError):
+    """The other end of a keeper's channel sent what this version does not understand."""
+
+
+class Channel:
+    """One end of the channel. Owns the socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_MESSAGE)
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, socket.socket]:
+        """A channel, and the socket to hand to the other process."""
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(near), far
+
+    def fileno(self) -> int:
+        return self._end.fileno()
+
+    def send(self, kind: str, body: Message | None = None, descriptors: list[int] | None = None) -> None:
+        """Send one message; raises OSError when the other end is gone."""
+        data = json.dumps({"type": kind, "version": VERSION, **(body or {})}).encode()
+        socket.send_fds(self._end, [data], descriptors or [])
+
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """The next message and its descriptors, None when the other end is gone; raises ChannelError."""
+        data, descriptors, _, _ = socket.recv_fds(self._end, LARGEST_MESSAGE, MOST_DESCRIPTORS)
+        if not data:
+            return None
+        message = json.loads(data)
+        if message.get("version") != VERSION:
+            raise ChannelError(f"message of version {message.get('version')}, this process speaks version {VERSION}")
+        return message, descriptors
+
+    def close(self) -> None:
+        self._end.close()

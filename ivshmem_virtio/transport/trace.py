@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""A record of every ring and every chain a device side met, to prove where they lie (one JSON object a line)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from ivshmem_virtio.core import Chain, DeviceQueue
+from ivshmem_virtio.transport.queue import Queue
+
+
+class Trace:
+    """Lines about one link, appended to a file shared by the links of a back-end. Offsets are of the window."""
+
+    def __init__(self, path: Path, link: str, window_length: int) -> None:
+        self._link = link
+        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+        self._window_length = window_length
+
+    def queue(self, index: int, ring: DeviceQueue, notify: Callable[[], None]) -> Queue:
+        """The queue factory of a traced transport."""
+        areas = {"desc": ring.desc, "driver": ring.driver, "device": ring.device, "size": ring.size}
+        self._write({"event": "enable", "queue": index, **areas})
+        return TracedQueue(index, ring, notify, self)
+
+    def chain(self, queue: int, chain: Chain) -> None:
+        """One chain that was taken, with its indirect table if it has one."""
+        record = {"event": "chain", "queue": queue, "head": chain.head, "table": chain.table}
+        self._write({**record, "readable": chain.readable, "writable": chain.writable})
+
+    def _write(self, record: dict[str, object]) -> None:
+        self._file.write(json.dumps({"link": self._link, "window": self._window_length, **record}) + "\n")
+
+
+class TracedQueue(Queue):
+    """A queue that notes every chain that leaves its ring."""
+
+    def __init__(self, index: int, ring: DeviceQueue, notify: Callable[[], None], trace: Trace) -> None:
+        super().__init__(index, ring, notify)
+        self._trace = trace
+
+    def take(self) -> Chain | None:
+        chain = super().take()
+        if chain is not None:
+            self._trace.chain(self.index, chain)
+        return chain
