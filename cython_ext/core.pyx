@@ -1,3 +1,28 @@
 # SPDX-License-Identifier: MIT
-# cython: language_level=3
-"""Compiled core."""
+"""Compiled core: the window and both sides of a split virtqueue. Types and documentation stand in core.pyi."""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromObject
+from libc.errno cimport errno
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+import os
+import stat
+
+from ivshmem_virtio import errors
+
+include "constants.pxi"
+include "violations.pyx"
+include "window.pyx"
+include "window_view.pyx"
+include "segments.pyx"
+include "split_ring.pyx"
+include "split_device.pyx"
+include "split_driver.pyx"
+include "chain.pyx"
+include "device_queue.pyx"
+include "driver_queue.pyx"

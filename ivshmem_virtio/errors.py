@@ -15,3 +15,83 @@ class OutsideWindow(IvshmemVirtioError):
 
 class RingViolation(IvshmemVirtioError):
     """The other side of a virtqueue broke a rule of the ring (virtio 1.4, 2.7 and 2.8)."""
+
+
+class RingAddressInvalid(RingViolation):
+    """A part of a virtqueue is misaligned, not inside the window, or over its registers (virtio 1.4, 2.7)."""
+
+
+class RingSizeInvalid(RingViolation):
+    """A queue size is not a power of two from 1 to 32768 (virtio 1.4, 2.7)."""
+
+
+class AvailableIndexJump(RingViolation):
+    """The available index moved by more than the ring holds, or backwards (virtio 1.4, 2.7.6.1)."""
+
+
+class HeadOutsideQueue(RingViolation):
+    """An available entry names a descriptor that the queue does not have (virtio 1.4, 2.7.6)."""
+
+
+class HeadInFlight(RingViolation):
+    """A chain was made available again while the device still held it (virtio 1.4, 2.7.13)."""
+
+
+class NextOutsideTable(RingViolation):
+    """A descriptor continues at an index outside its table (virtio 1.4, 2.7.5)."""
+
+
+class ChainTooLong(RingViolation):
+    """A chain has more descriptors than the queue, or loops (virtio 1.4, 2.7.5.2 and 2.7.5.3.1)."""
+
+
+class ChainTooLarge(RingViolation):
+    """A chain holds more than 2^32 bytes (virtio 1.4, 2.7.5.2)."""
+
+
+class BufferOutsideWindow(RingViolation):
+    """A descriptor names memory outside the window, or over its registers (virtio 1.4, 2.7.5)."""
+
+
+class ReadableAfterWritable(RingViolation):
+    """A device-readable descriptor follows a device-writable one (virtio 1.4, 2.7.4.2)."""
+
+
+class IndirectNotNegotiated(RingViolation):
+    """A chain is indirect although VIRTIO_F_INDIRECT_DESC was not accepted (virtio 1.4, 2.7.5.3.1)."""
+
+
+class IndirectWithNext(RingViolation):
+    """A descriptor is indirect and continues as well (virtio 1.4, 2.7.5.3.1)."""
+
+
+class IndirectNested(RingViolation):
+    """An entry of an indirect table is indirect itself (virtio 1.4, 2.7.5.3.1)."""
+
+
+class IndirectTableLength(RingViolation):
+    """The length of an indirect table is zero or no multiple of 16 (virtio 1.4, 2.7.5.3)."""
+
+
+class IndirectTableOutsideWindow(RingViolation):
+    """An indirect table lies outside the window, or over its registers (virtio 1.4, 2.7.5.3)."""
+
+
+class UsedIndexJump(RingViolation):
+    """The used index claims more chains than the device holds, or moved backwards (virtio 1.4, 2.7.8)."""
+
+
+class UsedIdOutsideQueue(RingViolation):
+    """A used entry names a descriptor that the queue does not have (virtio 1.4, 2.7.8)."""
+
+
+class UsedIdNotInFlight(RingViolation):
+    """A used entry names a descriptor that heads no chain the device holds (virtio 1.4, 2.7.8)."""
+
+
+class UsedLengthTooLarge(RingViolation):
+    """A used entry claims more bytes than the chain has writable ones (virtio 1.4, 2.7.8.2)."""
+
+
+class RingFull(IvshmemVirtioError):
+    """A driver added a chain to a queue without enough free descriptors: take used ones first."""

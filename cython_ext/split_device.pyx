@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+# Device side of a split virtqueue. The used index and avail_event are written, never read back: a driver that changes
+# them misleads itself only. Descriptors are copied once and the copy is checked.
+
+cdef int device_see_available(split_device *queue) noexcept nogil:
+    """Read the available index; how many entries wait, or -1."""
+    # Acquire: pairs with the driver's release store of the index, so entries and descriptors before it are visible.
+    cdef uint16_t index = iv_load16(queue.ring.driver + RING_INDEX)
+    cdef uint16_t waiting = <uint16_t>(index - queue.last_avail)
+    if waiting > queue.ring.size:
+        return broke(&queue.broken, AVAILABLE_INDEX_JUMP, index, waiting, queue.ring.size)
+    queue.seen_avail = index
+    return waiting
+
+
+cdef int device_take_segment(split_device *queue, chain_record *chain, const iv_descriptor *desc) noexcept nogil:
+    """Check one data descriptor and append it to the chain."""
+    cdef uint64_t total = chain.readable_length + chain.writable_length + desc.length
+    cdef bint writable = desc.flags & DESC_F_WRITE
+    cdef segment *entry = &chain.segments[chain.readable + chain.writable]
+    if not writable and chain.writable:
+        return broke(&queue.broken, READABLE_AFTER_WRITABLE, chain.head, 0, queue.ring.size)
+    if not desc.length:
+        return 0  # names no memory, so there is nothing to check or to keep
+    if not open_to_buffers(&queue.ring, desc.address, desc.length):
+        return broke(&queue.broken, BUFFER_OUTSIDE_WINDOW, desc.address, desc.length, queue.ring.size)
+    if total > LARGEST_CHAIN:
+        return broke(&queue.broken, CHAIN_TOO_LARGE, total, chain.head, queue.ring.size)
+    entry.offset = desc.address
+    entry.length = desc.length
+    if writable:
+        chain.writable += 1
+        chain.writable_length += desc.length
+    else:
+        chain.readable += 1
+        chain.readable_length += desc.length
+    return 0
+
+
+cdef int device_check_table(split_device *queue, const chain_record *chain, const iv_descriptor *desc) noexcept nogil:
+    """Check a descriptor that refers to an indirect table; its WRITE flag is ignored (virtio 1.4, 2.7.5.3.2)."""
+    if not queue.ring.indirect:
+        return broke(&queue.broken, INDIRECT_NOT_NEGOTIATED, chain.head, 0, queue.ring.size)
+    if desc.flags & DESC_F_NEXT:
+        return broke(&queue.broken, INDIRECT_WITH_NEXT, desc.flags, 0, queue.ring.size)
+    if not desc.length or desc.length % DESC_SIZE:
+        return broke(&queue.broken, INDIRECT_TABLE_LENGTH, desc.length, 0, queue.ring.size)
+    if not open_to_buffers(&queue.ring, desc.address, desc.length):
+        return broke(&queue.broken, INDIRECT_TABLE_OUTSIDE_WINDOW, desc.address, desc.length, queue.ring.size)
+    return 0
+
+
+cdef int device_walk(split_device *queue, chain_record *chain) noexcept nogil:
+    """Copy and check the descriptors from chain.head on: the ring's, then those of an indirect table at their end."""
+    cdef iv_descriptor desc
+    cdef const uint8_t *table = queue.ring.desc
+    cdef uint32_t entries = queue.ring.size
+    cdef uint32_t index = chain.head
+    cdef uint32_t left = queue.ring.size
+    cdef bint nested = False
+    while True:
+        iv_load_descriptor(table + DESC_SIZE * <uint64_t>index, &desc)
+        if desc.flags & DESC_F_INDIRECT:
+            if nested:
+                return broke(&queue.broken, INDIRECT_NESTED, index, 0, queue.ring.size)
+            if device_check_table(queue, chain, &desc) < 0:
+                return -1
+            nested = True
+            table = queue.ring.base + desc.address
+            entries = desc.length // DESC_SIZE
+            index = 0
+            continue
+        if not left:
+            return broke(&queue.broken, CHAIN_TOO_LONG, chain.head, 0, queue.ring.size)
+        left -= 1
+        if device_take_segment(queue, chain, &desc) < 0:
+            return -1
+        if not desc.flags & DESC_F_NEXT:
+            return 0
+        index = desc.next
+        if index >= entries:
+            return broke(&queue.broken, NEXT_OUTSIDE_TABLE, index, entries, queue.ring.size)
+
+
+cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nogil:
+    cdef uint16_t head
+    cdef int waiting
+    if queue.broken.code:
+        return -1
+    if queue.last_avail == queue.seen_avail:
+        waiting = device_see_available(queue)
+        if waiting <= 0:
+            return waiting
+    head = iv_load16(ring_slot(queue.ring.driver, queue.last_avail, queue.ring.size, AVAIL_ENTRY_SIZE))
+    if head >= queue.ring.size:
+        return broke(&queue.broken, HEAD_OUTSIDE_QUEUE, head, 0, queue.ring.size)
+    if queue.in_flight[head]:
+        return broke(&queue.broken, HEAD_IN_FLIGHT, head, 0, queue.ring.size)
+    chain.head = head
+    chain.readable = chain.writable = 0
+    chain.readable_length = chain.writable_length = 0
+    if device_walk(queue, chain) < 0:
+        return -1
+    queue.last_avail += 1
+    queue.in_flight[head] = 1
+    queue.in_flight_count += 1
+    queue.chains += 1
+    queue.bytes += chain.readable_length
+    return 1
+
+
+cdef int split_device_pending(split_device *queue) noexcept nogil:
+    return -1 if queue.broken.code else device_see_available(queue)
+
+
+cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written) noexcept nogil:
+    # Room is certain: no more chains are in flight than the ring has entries, and heads are distinct.
+    cdef uint8_t *entry = ring_slot(queue.ring.device, queue.used, queue.ring.size, USED_ENTRY_SIZE)
+    iv_store32(entry, head)
+    iv_store32(entry + 4, written)
+    queue.used += 1
+    queue.in_flight[head] = 0
+    queue.in_flight_count -= 1
+    queue.bytes += written
+
+
+cdef bint split_device_publish(split_device *queue) noexcept nogil:
+    cdef uint16_t old = queue.published
+    cdef bint wanted
+    if queue.used == old:
+        return False
+    # Release: pairs with the driver's acquire load of the index; used entries and data written are visible before it.
+    iv_store16(queue.ring.device + RING_INDEX, queue.used)
+    queue.published = queue.used
+    # Full barrier between our index and the driver's event word. Pairs with the one between its event word and its
+    # look at our index when it enables callbacks: one of the two sees the other's store, so no completion is missed.
+    iv_fence()
+    if queue.ring.event_idx:
+        wanted = event_passed(iv_load16(used_event_word(&queue.ring)), queue.used, old)
+    else:
+        wanted = not iv_load16(queue.ring.driver + RING_FLAGS) & AVAIL_F_NO_INTERRUPT
+    if wanted:
+        queue.wanted += 1
+    else:
+        queue.suppressed += 1
+    return wanted
+
+
+cdef int split_device_enable(split_device *queue) noexcept nogil:
+    """Ask for notifications; how many chains wait already, or -1."""
+    if queue.broken.code:
+        return -1
+    if queue.ring.event_idx:
+        iv_store16(avail_event_word(&queue.ring), queue.last_avail)
+    else:
+        iv_store16(queue.ring.device + RING_FLAGS, 0)
+    # Full barrier between our event word and the second look at the available index. Pairs with the one between the
+    # driver's index and its look at our event word: a chain added meanwhile is notified, or seen here.
+    iv_fence()
+    return device_see_available(queue)
+
+
+cdef void split_device_disable(split_device *queue) noexcept nogil:
+    # With the event index, an avail_event that is not moved on stays behind for 65535 chains: nothing to write.
+    if not queue.ring.event_idx:
+        iv_store16(queue.ring.device + RING_FLAGS, USED_F_NO_NOTIFY)

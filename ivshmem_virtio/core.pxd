@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: MIT
+"""What other compiled modules may use of the core: the rings as plain C, without Python objects and without the GIL."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "shared_memory.h" nogil:
+    uint8_t iv_load8(const void *address)
+    uint16_t iv_load16(const void *address)
+    uint32_t iv_load32(const void *address)
+    uint64_t iv_load64(const void *address)
+    void iv_store8(void *address, uint8_t value)
+    void iv_store16(void *address, uint16_t value)
+    void iv_store32(void *address, uint32_t value)
+    void iv_store64(void *address, uint64_t value)
+    bint iv_compare_exchange32(void *address, uint32_t expected, uint32_t desired)
+    void iv_fence()
+
+    struct iv_descriptor:
+        uint64_t address
+        uint32_t length
+        uint16_t flags
+        uint16_t next
+
+    void iv_load_descriptor(const void *address, iv_descriptor *copy)
+    void iv_store_descriptor(void *address, const iv_descriptor *copy)
+
+
+# A stretch of the window, already checked to lie inside it.
+cdef struct segment:
+    uint64_t offset
+    uint32_t length
+
+
+# One buffer as the device sees it: device-readable segments first, then device-writable ones.
+cdef struct chain_record:
+    segment *segments           # the caller's room, one entry for each descriptor of the ring
+    uint64_t readable_length    # bytes
+    uint64_t writable_length    # bytes
+    uint32_t readable           # how many segments
+    uint32_t writable
+    uint16_t head
+
+
+# The first broken rule a queue met; code 0 is none. Kept so that every later call can name it again.
+cdef struct violation:
+    int code
+    uint64_t value
+    uint64_t limit
+    uint32_t size
+
+
+# Where a ring lies and what was negotiated for it.
+cdef struct split_ring:
+    uint8_t *base               # of the window
+    uint64_t length             # of the window
+    uint64_t minimum            # buffers and rings start here or later
+    uint8_t *desc
+    uint8_t *driver
+    uint8_t *device
+    uint32_t size
+    bint event_idx
+    bint indirect
+
+
+cdef struct split_device:
+    split_ring ring
+    uint16_t last_avail         # next available entry to take
+    uint16_t seen_avail         # available index as last read; entries before it are published
+    uint16_t used               # next used entry to write
+    uint16_t published          # used index as the driver sees it
+    uint8_t *in_flight          # by head: 1 while the device holds that chain
+    uint32_t in_flight_count
+    violation broken
+    uint64_t chains
+    uint64_t bytes
+    uint64_t wanted
+    uint64_t suppressed
+
+
+cdef struct split_driver:
+    split_ring ring
+    uint16_t avail              # next available entry to write
+    uint16_t published          # available index as the device sees it
+    uint16_t last_used          # next used entry to take
+    uint16_t free_head
+    uint32_t free
+    uint16_t *next              # by descriptor: the next one, of its chain or of the free list
+    uint16_t *taken             # by head: descriptors of the ring the chain holds, 0 = not a head
+    uint8_t *visible            # by head: 1 once the device may complete it
+    uint16_t *order             # by ring slot: head added there
+    uint64_t *writable          # by head: bytes the device may write
+    bint callbacks
+    violation broken
+    uint64_t chains
+    uint64_t bytes
+    uint64_t wanted
+    uint64_t suppressed
+
+
+# Device side. pop: 1 = a chain, 0 = none, -1 = `broken` says why.
+cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nogil
+cdef int split_device_pending(split_device *queue) noexcept nogil
+cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written) noexcept nogil
+cdef bint split_device_publish(split_device *queue) noexcept nogil
+cdef int split_device_enable(split_device *queue) noexcept nogil
+cdef void split_device_disable(split_device *queue) noexcept nogil
+
+# Driver side. add: the head, or -1 = no room. get: 1 = a chain, 0 = none, -1 = `broken` says why.
+cdef int split_driver_add(split_driver *queue, const segment *segments, uint32_t readable, uint32_t writable) noexcept nogil
+cdef int split_driver_add_indirect(split_driver *queue, const segment *segments, uint32_t readable, uint32_t writable,
+                                   uint64_t table) noexcept nogil
+cdef bint split_driver_publish(split_driver *queue) noexcept nogil
+cdef int split_driver_get(split_driver *queue, uint16_t *head, uint32_t *written) noexcept nogil
+cdef bint split_driver_enable(split_driver *queue) noexcept nogil
+cdef void split_driver_disable(split_driver *queue) noexcept nogil
+
+# Copies between the segments and private memory, `skip` bytes from their start; the bytes copied, less when they end.
+cdef uint64_t segments_gather(const uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
+                              uint8_t *into, uint64_t length) noexcept nogil
+cdef uint64_t segments_scatter(uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
+                               const uint8_t *source, uint64_t length) noexcept nogil
+
+
+cdef class Window:
+    cdef uint8_t *base
+    cdef readonly uint64_t length
+    cdef readonly bint writable
+    cdef Py_ssize_t exports     # views that are out, and compiled users that hold pointers
+
+    cdef int check_open(self) except -1
+    cdef uint8_t *at(self, uint64_t offset, uint64_t length) except NULL
+    cdef uint8_t *word(self, uint64_t offset, uint64_t width) except NULL
+    cdef uint8_t *writable_word(self, uint64_t offset, uint64_t width) except NULL
+    cdef object view_of(self, uint64_t offset, uint64_t length, bint readonly)
+
+
+cdef class DeviceQueue:
+    cdef split_device queue
+    cdef chain_record scratch
+    cdef readonly Window window
+
+
+cdef class DriverQueue:
+    cdef split_driver queue
+    cdef segment *scratch
+    cdef list tokens
+    cdef readonly Window window
+
+
+cdef class Chain:
+    cdef chain_record record
+    cdef DeviceQueue queue
+    cdef bint returned

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""Compiled core: a window of shared memory and both sides of a split virtqueue inside it.
+
+Offsets and lengths are bytes; every offset counts from the start of the window. The other side of a window is never
+trusted: each value it can change is read once, checked, then used. Nothing here waits, and nothing releases the GIL.
+
+A negative number, or one too large for its field, raises OverflowError. Using anything on a closed window raises
+ValueError.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+from _typeshed import ReadableBuffer
+
+class Window:
+    """A shared mapping of part of a file. It keeps no file descriptor.
+
+    Raises:
+        ValueError: the length is not positive or the offset is negative.
+        OutsideWindow: the part does not lie inside a regular file.
+        OSError: the system refused the mapping; an offset that is no multiple of the page size is EINVAL.
+    """
+
+    def __init__(self, fd: int, offset: int, length: int, *, writable: bool = True) -> None: ...
+    @property
+    def length(self) -> int:
+        """Bytes."""
+    @property
+    def writable(self) -> bool:
+        """False for a read-only mapping: everything that stores raises TypeError."""
+
+    # One atomic acquire load. OutsideWindow when not inside, ValueError when not naturally aligned.
+    def load8(self, offset: int) -> int: ...
+    def load16(self, offset: int) -> int: ...
+    def load32(self, offset: int) -> int: ...
+    def load64(self, offset: int) -> int: ...
+
+    # One atomic release store. OutsideWindow when not inside, ValueError when not naturally aligned.
+    def store8(self, offset: int, value: int) -> None: ...
+    def store16(self, offset: int, value: int) -> None: ...
+    def store32(self, offset: int, value: int) -> None: ...
+    def store64(self, offset: int, value: int) -> None: ...
+    def compare_exchange32(self, offset: int, expected: int, desired: int) -> bool:
+        """Store `desired` if the word holds `expected`; whether it did. Sequentially consistent."""
+
+    def fence(self) -> None:
+        """Full memory barrier: stores before it are visible before loads after it are done."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """A private copy. OutsideWindow when not inside."""
+
+    def write(self, offset: int, data: ReadableBuffer) -> None:
+        """Copy `data` in. OutsideWindow when it does not fit, and then nothing is written."""
+
+    def zero(self, offset: int, length: int) -> None:
+        """Fill with zero bytes. OutsideWindow when not inside."""
+
+    def view(self, offset: int, length: int) -> memoryview:
+        """The memory itself, for os.preadv and os.pwritev. The window stays mapped while the view is in use."""
+
+    def close(self) -> None:
+        """Unmap; a second call does nothing. BufferError while views are in use."""
+
+@final
+class Chain:
+    """One buffer that the driver made available: readable segments, then writable ones, all checked.
+
+    After DeviceQueue.push the memory belongs to the driver again: reading, writing and new views raise ValueError.
+    """
+
+    @property
+    def head(self) -> int:
+        """Descriptor index that names the chain in the used ring."""
+    @property
+    def readable_length(self) -> int:
+        """Bytes in all readable segments."""
+    @property
+    def writable_length(self) -> int:
+        """Bytes in all writable segments."""
+    @property
+    def readable(self) -> list[tuple[int, int]]:
+        """(offset, length) of each segment the device may read. Descriptors of length 0 leave no segment."""
+    @property
+    def writable(self) -> list[tuple[int, int]]:
+        """(offset, length) of each segment the device may write."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Copy from the concatenation of the readable segments; shorter at its end, empty past it."""
+
+    def write(self, offset: int, data: ReadableBuffer) -> int:
+        """Copy into the concatenation of the writable segments; the bytes that fitted."""
+
+    def readable_views(self, offset: int = 0, length: int | None = None) -> list[memoryview]:
+        """Read-only views of the readable segments, `offset` bytes from their start, for os.pwritev."""
+
+    def writable_views(self, offset: int = 0, length: int | None = None) -> list[memoryview]:
+        """Views of the writable segments, `offset` bytes from their start, for os.preadv."""
+
+@final
+class DeviceQueue:
+    """Device side of a split virtqueue (virtio 1.4, 2.7).
+
+    `desc`, `driver` and `device` are the window offsets of descriptor table, available ring and used ring, chosen by the
+    driver. Rings, buffers and indirect tables must lie at `minimum` or above. `index` is where both ring indices
+    start: 0 for a new queue. Nothing is written to the window before the first push, enable or disable.
+
+    Raises:
+        RingSizeInvalid: `size` is not a power of two from 1 to 32768.
+        RingAddressInvalid: a part is misaligned, not inside the window, or below `minimum`.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        size: int,
+        desc: int,
+        driver: int,
+        device: int,
+        *,
+        event_idx: bool,
+        indirect: bool,
+        index: int = 0,
+        minimum: int = 0,
+    ) -> None: ...
+    @property
+    def window(self) -> Window: ...
+    @property
+    def size(self) -> int:
+        """Descriptors in the ring."""
+    @property
+    def in_flight(self) -> int:
+        """Chains popped and not pushed."""
+    @property
+    def index(self) -> int:
+        """Used index, 16 bits: where the next pushed chain goes, published or not."""
+    @property
+    def broken(self) -> bool:
+        """Whether the driver broke a rule: pop, pending and enable_notifications then raise the same violation."""
+    @property
+    def chains(self) -> int:
+        """Chains popped so far."""
+    @property
+    def bytes(self) -> int:
+        """Readable bytes of all chains popped and bytes written to all chains pushed."""
+    @property
+    def notifications_wanted(self) -> int:
+        """How often publish found that the driver wants a notification."""
+    @property
+    def notifications_suppressed(self) -> int:
+        """How often publish found that it does not."""
+
+    def pop(self) -> Chain | None:
+        """The next available chain, or None. Raises the RingViolation subclass of the rule the driver broke."""
+
+    def push(self, chain: Chain, written: int) -> None:
+        """Give a chain back with `written` bytes in its writable part; invisible until publish. Any order is fine.
+
+        Raises ValueError for a chain of another queue, one pushed before, or more bytes than it has room for.
+        """
+
+    def publish(self) -> bool:
+        """Make pushed chains visible. True: the driver wants a notification (virtio 1.4, 2.7.7.2)."""
+
+    def enable_notifications(self) -> bool:
+        """Ask the driver to notify of the next chain. True: chains are waiting already, so take them first."""
+
+    def disable_notifications(self) -> None:
+        """Tell the driver that notifications are not needed (virtio 1.4, 2.7.10)."""
+
+    def pending(self) -> int:
+        """Chains available and not popped. Raises AvailableIndexJump like pop."""
+
+@final
+class DriverQueue:
+    """Driver side of a split virtqueue (virtio 1.4, 2.7).
+
+    Making one zeroes all three parts of the ring. `index` is where both ring indices start; a device expects 0.
+    Callbacks are on at first. Raises RingSizeInvalid and RingAddressInvalid.
+    """
+
+    def __init__(
+        self,
+        window: Window,
+        size: int,
+        desc: int,
+        driver: int,
+        device: int,
+        *,
+        event_idx: bool,
+        indirect: bool,
+        index: int = 0,
+    ) -> None: ...
+    @property
+    def window(self) -> Window: ...
+    @property
+    def size(self) -> int:
+        """Descriptors in the ring."""
+    @property
+    def free(self) -> int:
+        """Descriptors not in use."""
+    @property
+    def broken(self) -> bool:
+        """Whether the device broke a rule: add and get then raise the same violation."""
+    @property
+    def chains(self) -> int:
+        """Chains taken back so far."""
+    @property
+    def bytes(self) -> int:
+        """Bytes the device wrote, over all chains taken back."""
+    @property
+    def notifications_wanted(self) -> int:
+        """How often publish found that the device wants a notification."""
+    @property
+    def notifications_suppressed(self) -> int:
+        """How often publish found that it does not."""
+
+    def add(
+        self,
+        readable: Sequence[tuple[int, int]],
+        writable: Sequence[tuple[int, int]],
+        token: object,
+        table: int | None = None,
+    ) -> None:
+        """Add a chain of (offset, length) segments; invisible until publish. `get` returns `token` with it.
+
+        With `table`, 16 bytes for each segment from that window offset on become an indirect table, which takes one
+        descriptor of the ring; the memory belongs to the chain until it comes back.
+
+        Raises RingFull without enough free descriptors, OutsideWindow for a segment or table not inside the window, and
+        ValueError for an empty chain or segment, more segments than the queue size, more than 2^32 bytes, or a table
+        without VIRTIO_F_INDIRECT_DESC. Raises the violation of a broken queue.
+        """
+
+    def publish(self) -> bool:
+        """Make added chains visible. True: the device wants a notification (virtio 1.4, 2.7.13.4)."""
+
+    def get(self) -> tuple[object, int] | None:
+        """Token and bytes written of the next chain that came back, or None.
+
+        Raises the RingViolation subclass of the rule the device broke: an id that heads no chain it holds, a length
+        above the chain's writable bytes, an index that runs ahead.
+        """
+
+    def enable_callbacks(self) -> bool:
+        """Ask for a notification of the next used chain. True: chains came back already, so take them first."""
+
+    def disable_callbacks(self) -> None:
+        """Tell the device that notifications are not needed (virtio 1.4, 2.7.7)."""
