@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Rules that hold between tables of a configuration: names that must differ, sockets, switches, the owner."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from ivshmem_virtio.service.config_devices import ConsoleConfig, ConsoleSocket, DeviceTable, NetConfig
+from ivshmem_virtio.service.config_errors import DuplicateName, InvalidValue, PathTooLong
+from ivshmem_virtio.service.config_fields import LONGEST_SOCKET_PATH
+from ivshmem_virtio.service.config_models import Config, GuestConfig
+
+
+def check_names(config: Config) -> None:
+    """Names, sockets and addresses that must differ do; raises a ConfigError."""
+    _all_differ("guest", ((guest.name, f'guest "{guest.name}"') for guest in config.guests), "give each its own name")
+    for guest in config.guests:
+        prefix = f'guest "{guest.name}": '
+        names = ((device.name, f"a device of type {device.type}") for device in guest.devices)
+        _all_differ(f"{prefix}device", names, "give each a name of its own")
+        for device in guest.devices:
+            if isinstance(device, ConsoleConfig):
+                ports = ((port.name, f'device "{device.name}"') for port in device.ports)
+                _all_differ(f"{prefix}port", ports, "give each its own name")
+    _all_differ("socket", _sockets(config), "one path cannot serve both")
+    _all_differ("mac", _addresses(config), "give each interface its own")
+    _one_user_of_stdio(config)
+    _switches_have_two_ends(config)
+
+
+def check_sockets(config: Config) -> None:
+    """Every socket path fits into a socket address; raises PathTooLong."""
+    for path, owner in _sockets(config):
+        length = len(os.fsencode(path))
+        if length > LONGEST_SOCKET_PATH:
+            raise PathTooLong(
+                f"{owner}: socket path of {length} bytes, Linux allows {LONGEST_SOCKET_PATH}: {path}; "
+                "set a shorter socket or runtime_dir"
+            )
+
+
+def check_owner(config: Config) -> None:
+    """The user and group exist; raises InvalidValue."""
+    owner = config.service.owner
+    if owner is not None:
+        owner_ids(owner)
+
+
+def owner_ids(owner: str) -> tuple[int, int]:
+    """User and group id of ``user``, ``user:group`` or ``:group``, -1 for what stays as it is; raises InvalidValue."""
+    user, _, group = owner.partition(":")
+    try:
+        uid = pwd.getpwnam(user).pw_uid if user else -1
+        gid = grp.getgrnam(group).gr_gid if group else -1
+    except KeyError as error:
+        raise InvalidValue(f'service: owner = "{owner}": {error.args[0]!s}; write user, user:group or :group') from None
+    return uid, gid
+
+
+def _all_differ(what: str, pairs: Iterator[tuple[object, str]], remedy: str) -> None:
+    seen: dict[object, str] = {}
+    for value, owner in pairs:
+        if value in seen:
+            first = seen[value]
+            raise DuplicateName(f'{what} "{value}" is given twice ({first} and {owner}); {remedy}')
+        seen[value] = owner
+
+
+def devices(config: Config) -> Iterator[tuple[GuestConfig, DeviceTable]]:
+    """Every device, with the guest it belongs to."""
+    for guest in config.guests:
+        for device in guest.devices:
+            yield guest, device
+
+
+def where(guest: GuestConfig, device: DeviceTable) -> str:
+    """How messages name a device."""
+    return f'guest "{guest.name}", device "{device.name}"'
+
+
+def _sockets(config: Config) -> Iterator[tuple[Path, str]]:
+    """Every unix socket named, with whose it is."""
+    for guest in config.guests:
+        yield guest.socket, f'guest "{guest.name}"'
+    for guest, device in devices(config):
+        if isinstance(device, NetConfig) and device.via.stream is not None:
+            yield device.via.stream, where(guest, device)
+        if isinstance(device, ConsoleConfig):
+            for via in (device.via, *(port.via for port in device.ports)):
+                if isinstance(via, ConsoleSocket):
+                    yield via.socket, where(guest, device)
+
+
+def _addresses(config: Config) -> Iterator[tuple[str, str]]:
+    for guest, device in devices(config):
+        if isinstance(device, NetConfig):
+            yield device.mac, where(guest, device)
+
+
+def _one_user_of_stdio(config: Config) -> None:
+    owners = [
+        where(guest, device)
+        for guest, device in devices(config)
+        if isinstance(device, ConsoleConfig)
+        for via in (device.via, *(port.via for port in device.ports))
+        if via == "stdio"
+    ]
+    if len(owners) > 1:
+        raise DuplicateName(f'via = "stdio" is used by {owners[0]} and {owners[1]}; one terminal cannot serve both')
+
+
+def _switches_have_two_ends(config: Config) -> None:
+    for name in config.switches:
+        users = [
+            where(guest, device)
+            for guest, device in devices(config)
+            if isinstance(device, NetConfig) and device.via.switch == name
+        ]
+        if len(users) == 1:
+            raise InvalidValue(
+                f'{users[0]}: switch "{name}" has no other interface; plug a second one in, or correct the name'
+            )

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: MIT
+"""``[[guest.device]]``: one model per device type, and what each needs to be laid out (its id, queues, configuration).
+
+A shape repeats what the device class says, so that a plan needs no device; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    Tag,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from ivshmem_virtio.service.config_fields import (
+    DeviceName,
+    HostPath,
+    Interface,
+    MacAddress,
+    Name,
+    QueueSize,
+    Size,
+    Table,
+    only_one_of,
+)
+
+LEAST_NET_QUEUE = 32  # Linux stops a transmit queue for ever when it is below 2 + MAX_SKB_FRAGS = 19
+SERIAL_BYTES = 20  # virtio 1.4, 5.2.6: the GET_ID buffer
+CONSOLE_QUEUE = 64
+RNG_QUEUE = 16
+PORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+@dataclass(frozen=True)
+class DeviceShape:
+    """What a device needs in its window: ``config_room`` is an upper bound, in bytes, of its configuration space."""
+
+    device_id: int
+    queue_sizes: tuple[int, ...]
+    config_room: int
+
+
+class DeviceTable(Table):
+    """What every device type has."""
+
+    default_window: ClassVar[int]
+    least_pool: ClassVar[int]
+    """Bytes behind the rings without which a single request, or a single packet, does not fit."""
+
+    type: str
+    name: DeviceName
+    window: Size | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_after_type(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "name" not in data and isinstance(data.get("type"), str):
+            return {**data, "name": data["type"].rpartition(":")[2].lower()[:16]}
+        return data
+
+    @property
+    @abstractmethod
+    def shape(self) -> DeviceShape:
+        """Device id, queues and configuration; a foreign device may raise DeviceError."""
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys a device class takes, as JSON would hold them: paths as text, what is not set left out."""
+        return self.model_dump(mode="json", exclude={"type", "name", "window"}, exclude_none=True)
+
+
+class BlkConfig(DeviceTable):
+    """A block device over an image file or a host block device."""
+
+    default_window: ClassVar[int] = 16 << 20
+    least_pool: ClassVar[int] = 256 << 10
+
+    type: Literal["blk"]
+    path: HostPath
+    read_only: StrictBool = False
+    queues: Annotated[StrictInt, Field(ge=1, le=64)] = 1
+    queue_size: QueueSize = 256
+    serial: StrictStr | None = None
+
+    @field_validator("serial")
+    @classmethod
+    def _serial(cls, value: str | None) -> str | None:
+        if value is not None and not (value.isascii() and value.isprintable() and len(value) <= SERIAL_BYTES):
+            raise ValueError(f"must be at most {SERIAL_BYTES} printable ASCII characters")
+        return value
+
+    @property
+    def shape(self) -> DeviceShape:
+        return DeviceShape(2, (self.queue_size,) * self.queues, 128)
+
+
+class ConsoleSocket(Table):
+    """A unix socket of ours that a terminal program connects to."""
+
+    socket: HostPath
+
+
+def _console_word(value: str) -> str:
+    if value not in ("pty", "stdio"):
+        raise ValueError('must be "pty", "stdio" or { socket = "PATH" }')
+    return value
+
+
+ConsoleVia = Annotated[
+    Annotated[StrictStr, AfterValidator(_console_word), Tag("word")] | Annotated[ConsoleSocket, Tag("table")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "table"),
+]
+
+
+class PortConfig(Table):
+    """One more port of a console device: a byte stream with a name (virtio 1.4, 5.3.6.2)."""
+
+    name: StrictStr
+    via: ConsoleVia
+
+    @field_validator("name")
+    @classmethod
+    def _port_name(cls, value: str) -> str:
+        if PORT_NAME.fullmatch(value) is None:
+            raise ValueError('must be 1 to 64 letters, digits, "-", "_" or "."; a guest makes it a file name')
+        return value
+
+
+class ConsoleConfig(DeviceTable):
+    """A console, and byte-stream ports beside it."""
+
+    default_window: ClassVar[int] = 1 << 20
+    least_pool: ClassVar[int] = 64 << 10
+
+    type: Literal["console"]
+    via: ConsoleVia = "pty"
+    ports: Annotated[tuple[PortConfig, ...], Field(max_length=30)] = ()
+    columns: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
+    rows: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> ConsoleConfig:
+        if (self.columns is None) != (self.rows is None):
+            raise ValueError("must have both columns and rows, or neither")
+        return self
+
+    @property
+    def shape(self) -> DeviceShape:
+        """Receive and transmit of the console; with ports, two control queues and a pair for each port."""
+        return DeviceShape(3, (CONSOLE_QUEUE,) * (4 + 2 * len(self.ports) if self.ports else 2), 12)
+
+
+class NetVia(Table):
+    """Where packets go: a stream socket (as passt or QEMU speak it), a tap interface, or a switch of this service."""
+
+    stream: HostPath | None = None
+    listen: StrictBool = False
+    tap: Interface | None = None
+    switch: Name | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise ValueError('must be { stream = "PATH" }, { tap = "NAME" } or { switch = "NAME" }')
+        kind = only_one_of(data, ("stream", "tap", "switch"))
+        if "listen" in data and kind != "stream":
+            raise ValueError("must not have listen without stream")
+        return data
+
+    @model_serializer(mode="wrap")
+    def _only_what_applies(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = handler(self)
+        if self.stream is None:
+            plain.pop("listen", None)
+        return plain
+
+
+class NetConfig(DeviceTable):
+    """A network interface with one pair of queues."""
+
+    default_window: ClassVar[int] = 8 << 20
+    least_pool: ClassVar[int] = 512 << 10
+
+    type: Literal["net"]
+    via: NetVia
+    mac: MacAddress
+    mtu: Annotated[StrictInt, Field(ge=68, le=65535)] | None = None
+    queue_size: QueueSize = 256
+
+    @field_validator("queue_size")
+    @classmethod
+    def _enough_for_a_packet(cls, value: int) -> int:
+        if value < LEAST_NET_QUEUE:
+            raise ValueError(f"must be at least {LEAST_NET_QUEUE}: Linux needs 19 descriptors for one packet")
+        return value
+
+    @property
+    def shape(self) -> DeviceShape:
+        return DeviceShape(1, (self.queue_size, self.queue_size), 32)
+
+
+class RngConfig(DeviceTable):
+    """An entropy source."""
+
+    default_window: ClassVar[int] = 256 << 10
+    least_pool: ClassVar[int] = 16 << 10
+
+    type: Literal["rng"]
+    source: HostPath = Path("/dev/urandom")
+
+    @property
+    def shape(self) -> DeviceShape:
+        return DeviceShape(4, (RNG_QUEUE,), 0)
+
+
+def _module_and_class(value: str) -> str:
+    module, _, name = value.partition(":")
+    if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ValueError('must be "module:Class"')
+    return value
+
+
+class ForeignConfig(DeviceTable):
+    """A device of somebody else: ``type = "module:Class"``, every further key goes to the class."""
+
+    model_config = ConfigDict(extra="allow")
+    default_window: ClassVar[int] = 1 << 20
+    least_pool: ClassVar[int] = 16 << 10
+
+    type: Annotated[StrictStr, AfterValidator(_module_and_class)]
+
+    @property
+    def shape(self) -> DeviceShape:
+        """Asked of the class itself: nobody else knows."""
+        from ivshmem_virtio.devices import registry
+
+        device = registry.create(self.type, self.name, self.window or self.default_window, self.keys)
+        return DeviceShape(device.device_id, tuple(device.queue_sizes), len(device.config))
+
+
+def _tag(data: Any) -> str | None:
+    kind = data.get("type") if isinstance(data, dict) else getattr(data, "type", None)
+    if not isinstance(kind, str):
+        return None
+    return "foreign" if ":" in kind else kind
+
+
+DeviceConfig = Annotated[
+    Annotated[BlkConfig, Tag("blk")]
+    | Annotated[ConsoleConfig, Tag("console")]
+    | Annotated[NetConfig, Tag("net")]
+    | Annotated[RngConfig, Tag("rng")]
+    | Annotated[ForeignConfig, Tag("foreign")],
+    Discriminator(_tag),
+]
+DEVICE_TABLES: dict[str, type[DeviceTable]] = {
+    "blk": BlkConfig,
+    "console": ConsoleConfig,
+    "net": NetConfig,
+    "rng": RngConfig,
+    "foreign": ForeignConfig,
+}
