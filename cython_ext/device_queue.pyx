@@ -63,7 +63,9 @@ cdef class DeviceQueue:
             raise ValueError(f"the chain at head {chain.record.head} was popped from another queue")
         chain_check_held(chain)
         if not 0 <= written <= min(chain.record.writable_length, <uint64_t>0xffffffff):
-            raise ValueError(f"{written} bytes cannot have been written to {chain.record.writable_length} writable ones")
+            raise ValueError(
+                f"{written} bytes cannot have been written to {chain.record.writable_length} writable ones"
+            )
         chain.returned = True
         split_device_push(&self.queue, chain.record.head, written)
 

@@ -41,7 +41,8 @@ cdef void driver_make_available(split_driver *queue, uint16_t head, uint16_t tak
     queue.free -= taken
 
 
-cdef int split_driver_add(split_driver *queue, const segment *segments, uint32_t readable, uint32_t writable) noexcept nogil:
+cdef int split_driver_add(split_driver *queue, const segment *segments, uint32_t readable,
+                          uint32_t writable) noexcept nogil:
     cdef iv_descriptor desc
     cdef uint32_t count = readable + writable
     cdef uint16_t head = queue.free_head
@@ -125,8 +126,8 @@ cdef void driver_free_chain(split_driver *queue, uint16_t head) noexcept nogil:
     """Give the chain's descriptors back to the free list, in front."""
     cdef uint16_t taken = queue.taken[head]
     cdef uint16_t last = head
-    cdef uint32_t i
-    for i in range(1, taken):
+    cdef uint32_t _step
+    for _step in range(1, taken):
         last = queue.next[last]
     queue.next[last] = queue.free_head
     queue.free_head = head

@@ -17,7 +17,7 @@ cdef inline uint8_t *avail_event_word(const split_ring *ring) noexcept nogil:
 
 
 cdef inline bint event_passed(uint16_t event, uint16_t new, uint16_t old) noexcept nogil:
-    """Whether an index that went from old to new, modulo 2^16, stepped over event (virtio 1.4, 2.7.7.2 and 2.7.10.1)."""
+    """Whether an index that went from old to new, modulo 2^16, stepped over event (virtio 1.4, 2.7.7.2, 2.7.10.1)."""
     return <uint16_t>(new - event - 1) < <uint16_t>(new - old)
 
 
@@ -45,7 +45,9 @@ cdef int ring_open(split_ring *ring, Window window, size, desc, driver, device, 
     if not window.writable:
         raise TypeError("a virtqueue needs a writable window")
     if not 1 <= size <= LARGEST_QUEUE or size & (size - 1):
-        raise errors.RingSizeInvalid(f"queue size {size} is not a power of two from 1 to {LARGEST_QUEUE} (virtio 1.4, 2.7)")
+        raise errors.RingSizeInvalid(
+            f"queue size {size} is not a power of two from 1 to {LARGEST_QUEUE} (virtio 1.4, 2.7)"
+        )
     ring.base = window.base
     ring.length = window.length
     ring.minimum = minimum

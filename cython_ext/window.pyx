@@ -27,7 +27,7 @@ cdef class Window:
     def __cinit__(self, int fd, offset: int, length: int, *, bint writable=True):
         cdef void *address
         if length <= 0 or offset < 0:
-            raise ValueError(f"a window needs a length of at least 1 byte and an offset of at least 0, not {length} and {offset}")
+            raise ValueError(f"a window of {length} bytes at {offset} has no length, or starts before its file")
         check_file_holds(fd, offset, length)
         address = mmap(NULL, length, PROT_READ | (PROT_WRITE if writable else 0), MAP_SHARED, fd, offset)
         if address == MAP_FAILED:
@@ -49,7 +49,9 @@ cdef class Window:
         """Address of a stretch that is inside the window."""
         self.check_open()
         if not inside(self.length, offset, length):
-            raise errors.OutsideWindow(f"{length} bytes at offset {offset:#x} do not lie in a window of {self.length} bytes")
+            raise errors.OutsideWindow(
+                f"{length} bytes at offset {offset:#x} do not lie in a window of {self.length} bytes"
+            )
         return self.base + offset
 
     cdef uint8_t *word(self, uint64_t offset, uint64_t width) except NULL:

@@ -107,7 +107,8 @@ cdef int split_device_enable(split_device *queue) noexcept nogil
 cdef void split_device_disable(split_device *queue) noexcept nogil
 
 # Driver side. add: the head, or -1 = no room. get: 1 = a chain, 0 = none, -1 = `broken` says why.
-cdef int split_driver_add(split_driver *queue, const segment *segments, uint32_t readable, uint32_t writable) noexcept nogil
+cdef int split_driver_add(split_driver *queue, const segment *segments, uint32_t readable,
+                          uint32_t writable) noexcept nogil
 cdef int split_driver_add_indirect(split_driver *queue, const segment *segments, uint32_t readable, uint32_t writable,
                                    uint64_t table) noexcept nogil
 cdef bint split_driver_publish(split_driver *queue) noexcept nogil

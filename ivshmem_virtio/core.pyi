@@ -101,8 +101,8 @@ class Chain:
 class DeviceQueue:
     """Device side of a split virtqueue (virtio 1.4, 2.7).
 
-    `desc`, `driver` and `device` are the window offsets of descriptor table, available ring and used ring, chosen by the
-    driver. Rings, buffers and indirect tables must lie at `minimum` or above. `index` is where both ring indices
+    `desc`, `driver` and `device` are the window offsets that the driver chose for descriptor table, available ring and
+    used ring. Rings, buffers and indirect tables must lie at `minimum` or above. `index` is where both ring indices
     start: 0 for a new queue. Nothing is written to the window before the first push, enable or disable.
 
     Raises:
