@@ -109,12 +109,6 @@ class QueueSetup:
 
     def _enable(self, size: int, placed: SplitPlacement, device_vector: int, own: int | None) -> DriverVirtqueue:
         driver, window, features = self._driver, self._window, self._driver.features
-        for offset, length in (
-            (placed.desc, 16 * size),
-            (placed.driver, 6 + 2 * size),
-            (placed.device, 6 + 8 * size),
-        ):
-            window.zero(offset, length)
         indirect = bool(features & Feature.INDIRECT_DESC)
         ring = DriverQueue(
             window,

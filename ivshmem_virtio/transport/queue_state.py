@@ -58,6 +58,5 @@ class QueueState:
             self.device,
             event_idx=bool(features & Feature.EVENT_IDX),
             indirect=bool(features & Feature.INDIRECT_DESC),
-            index=self.index,
             minimum=minimum,
         )
