@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
+from ivshmem_virtio.memory.errors import UnknownOwner
+from ivshmem_virtio.memory.owner import Owner
 from ivshmem_virtio.service.config_devices import ConsoleConfig, ConsoleSocket, DeviceTable, NetConfig
 from ivshmem_virtio.service.config_errors import DuplicateName, InvalidValue, PathTooLong
 from ivshmem_virtio.service.config_fields import LONGEST_SOCKET_PATH
@@ -46,19 +46,12 @@ def check_sockets(config: Config) -> None:
 def check_owner(config: Config) -> None:
     """The user and group exist; raises InvalidValue."""
     owner = config.service.owner
-    if owner is not None:
-        owner_ids(owner)
-
-
-def owner_ids(owner: str) -> tuple[int, int]:
-    """User and group id of ``user``, ``user:group`` or ``:group``, -1 for what stays as it is; raises InvalidValue."""
-    user, _, group = owner.partition(":")
+    if owner is None:
+        return
     try:
-        uid = pwd.getpwnam(user).pw_uid if user else -1
-        gid = grp.getgrnam(group).gr_gid if group else -1
-    except KeyError as error:
-        raise InvalidValue(f'service: owner = "{owner}": {error.args[0]!s}; write user, user:group or :group') from None
-    return uid, gid
+        Owner.parse(owner)
+    except UnknownOwner as error:
+        raise InvalidValue(f'service: owner = "{owner}": {error}; write user, user:group or :group') from None
 
 
 def _all_differ(what: str, pairs: Iterator[tuple[object, str]], remedy: str) -> None:

@@ -40,7 +40,7 @@ Location = tuple[int | str, ...]
 
 
 def one_line(error: ValidationError, data: Any, table: Location = ()) -> ConfigError:
-    """The first thing that is wrong in ``data``, and how many more there are; ``table``: the part that was validated."""
+    """The first thing that is wrong in ``data``, and how many more there are; ``table`` is what was validated."""
     details = [detail for detail in error.errors(include_url=False) if not _follows_from_another(detail)]
     # A key written wrong is often both unknown and missing; the unknown one says more.
     details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
