@@ -55,7 +55,5 @@ class Attachment:
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Attachment:
         """The inverse of ``message``."""
-        links = [
-            ServedLink(LinkLayout(**link["layout"]), link["kind"], link["keys"]) for link in message["links"]
-        ]
+        links = [ServedLink(LinkLayout(**link["layout"]), link["kind"], link["keys"]) for link in message["links"]]
         return cls(message["guest"], message["frontend_peer"], message["status_file"], message["trace_file"], links)

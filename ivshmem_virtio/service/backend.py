@@ -16,8 +16,9 @@ from types import FrameType
 from ivshmem_virtio.devices.net_switch import Switch
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.link.layout import BACKEND, LinkLayout
+from ivshmem_virtio.peer.doorbells import Doorbells
 from ivshmem_virtio.peer.link import Link
-from ivshmem_virtio.peer.v1 import Doorbells, V1Link
+from ivshmem_virtio.peer.v1 import V1Link
 from ivshmem_virtio.service.attachment import Attachment, Descriptors
 from ivshmem_virtio.service.channel import Channel, Message
 from ivshmem_virtio.service.fan_out import FanOut
@@ -74,9 +75,9 @@ class Backend:
             files.region,
             layout,
             BACKEND,
-            own=self._worker.call(partial(fan_out.doorbells, layout)),
-            other=Doorbells(dict(enumerate(files.frontend))),
-            accept_peer=lambda claimed: claimed == frontend_peer,
+            own_vectors=self._worker.call(partial(fan_out.doorbells, layout)),
+            other=Doorbells(files.frontend),
+            other_peer_is=lambda claimed: claimed == frontend_peer,
         )
 
     def _beat(self) -> None:

@@ -14,7 +14,7 @@ from ivshmem_virtio.link.layout import LinkLayout
 class FanOut:
     """Copies each ring of a shared back-end vector to every link that uses it.
 
-    An eventfd is drained by its first reader, so links on different workers could otherwise take each other's doorbells.
+    An eventfd is drained by its first reader, so links on different workers could take each other's doorbells.
     """
 
     def __init__(self, loop: AbstractEventLoop, doorbells: Sequence[int], links: Sequence[LinkLayout]) -> None:
@@ -30,8 +30,9 @@ class FanOut:
         return range(link.backend_vector, link.backend_vector + link.backend_vectors)
 
     def doorbells(self, link: LinkLayout) -> list[int]:
-        """The eventfds of a link, by link-relative vector."""
-        return [self._doorbell(vector) for vector in self._vectors(link)]
+        """The eventfds for one link, by absolute vector: its own copy wherever the vector is shared."""
+        own = self._vectors(link)
+        return [self._doorbell(vector) if vector in own else fd for vector, fd in enumerate(self._doorbells)]
 
     def _doorbell(self, vector: int) -> int:
         if vector not in self._copies:

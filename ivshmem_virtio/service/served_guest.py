@@ -41,7 +41,9 @@ class ServedGuest:
     Devices whose work blocks (blk) get a worker of their own; the others share ``worker``.
     """
 
-    def __init__(self, attachment: Attachment, make_link: LinkFactory, worker: Worker, switches: dict[str, Switch]) -> None:
+    def __init__(
+        self, attachment: Attachment, make_link: LinkFactory, worker: Worker, switches: dict[str, Switch]
+    ) -> None:
         self._attachment = attachment
         self._shared_worker = worker
         self._switches = switches
@@ -63,9 +65,7 @@ class ServedGuest:
         factory = Queue
         if self._attachment.trace_file is not None:
             factory = Trace(Path(self._attachment.trace_file), device.name, link.window.length).queue
-        transport = DeviceTransport(
-            link, device, worker.loop, on_change=self._write_status, queue_factory=factory
-        )
+        transport = DeviceTransport(link, device, worker.loop, on_change=self._write_status, queue_factory=factory)
         worker.call(partial(device.open, worker.loop))
         return Serving(device, transport, worker)
 

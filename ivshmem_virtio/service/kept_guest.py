@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What the keeper keeps for one guest: the region, its directory, the guest's socket and everybody's doorbells."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from ivshmem_virtio.link.directory_writer import DirectoryWriter
+from ivshmem_virtio.link.layout import BACKEND, LinkLayout
+from ivshmem_virtio.link.state_table import zero_entry
+from ivshmem_virtio.memory.owner import parse_owner
+from ivshmem_virtio.memory.region import Region
+from ivshmem_virtio.peer.doorbells import Doorbells
+from ivshmem_virtio.peer.server import IvshmemServer
+from ivshmem_virtio.service.attachment import Attachment, Descriptors, ServedLink
+from ivshmem_virtio.service.config import Config, GuestConfig
+from ivshmem_virtio.service.plan import FRONTEND_PEER, LinkPlan, plan
+
+MAIN_BACKEND = "main"
+"""Who serves the links that no switch serves."""
+
+
+class KeptGuest:
+    """One guest's share of the keeper. Never maps the region, never reads what a guest can write."""
+
+    def __init__(self, config: Config, guest: GuestConfig) -> None:
+        self.name = guest.name
+        self._config = config
+        self._guest = guest
+        self._plan = plan(config, guest)
+        owner = parse_owner(config.service.owner) if config.service.owner else None
+        self._region = Region.create(self._plan.shared_memory, self._plan.size, mode=config.service.mode, owner=owner)
+        self._directory = DirectoryWriter(self._region.memory, self._region.size)
+        self._server = IvshmemServer(self._region.memory, links=self._links)
+        self._doorbells: dict[int, list[int]] = {}
+        self._states: dict[str, int] = {}
+        self._by_backend: dict[str, list[LinkPlan]] = defaultdict(list)
+        for link in self._plan.links:
+            self._by_backend[f"switch {link.switch}" if link.switch else MAIN_BACKEND].append(link)
+
+    @property
+    def backends(self) -> list[str]:
+        """Names of the back-ends that serve this guest: its own, and the switches it is plugged into."""
+        return list(self._by_backend)
+
+    async def open(self) -> None:
+        """Take in the guest's socket and publish the directory: from here on a guest may come."""
+        for links in self._by_backend.values():
+            peer = links[0].layout.backend_peer
+            self._doorbells[peer] = self._server.add_local_peer(peer, self._guest.vectors)
+        self._doorbells[FRONTEND_PEER] = await self._server.add_guest_socket(
+            self._guest.socket, FRONTEND_PEER, self._guest.vectors
+        )
+        self._directory.set_up(self._plan.layouts)
+
+    def attachment(self, backend: str, trace_file: Path | None) -> tuple[Attachment, Descriptors]:
+        """What a back-end needs to serve its links of this guest."""
+        links = self._by_backend[backend]
+        if backend not in self._states:
+            self._states[backend] = os.memfd_create(f"ivshmem-virtio-state.{self.name}.{backend}", os.MFD_CLOEXEC)
+        served = [ServedLink(link.layout, link.device.type, link.device.keys) for link in links]
+        status = self._config.status_file(self._guest)
+        if backend != MAIN_BACKEND:
+            status = status.with_name(f"{self.name}.{backend.replace(' ', '-')}.status.json")
+        descriptors = Descriptors(
+            self._region.memory,
+            self._states[backend],
+            self._doorbells[links[0].layout.backend_peer],
+            self._doorbells[FRONTEND_PEER],
+        )
+        trace = str(trace_file) if trace_file is not None else None
+        return Attachment(self.name, FRONTEND_PEER, str(status), trace, served), descriptors
+
+    def backend_died(self, backend: str) -> None:
+        """Declare its links absent and tell the guest."""
+        guest = Doorbells(self._doorbells[FRONTEND_PEER])
+        for link in self._by_backend[backend]:
+            zero_entry(self._region.memory, link.layout, BACKEND)
+            guest.ring(link.layout.frontend_vector)
+
+    async def close(self) -> None:
+        """Let the guest's QEMU go and remove the region's name; who still holds the memory keeps it."""
+        await self._server.close()
+        self._region.unlink()
+        self._region.close()
+        for state in self._states.values():
+            os.close(state)
+
+    def _links(self) -> list[tuple[LinkLayout, int]]:
+        return [(layout, FRONTEND_PEER) for layout in self._plan.layouts]
