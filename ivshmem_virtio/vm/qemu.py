@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Command lines for an unpatched QEMU whose guest has nothing but ``ivshmem-doorbell`` devices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ivshmem_virtio.vm.accelerator import QEMU
+
+# An empty PCIe port that asks for more prefetchable space than there is below 4 GiB: SeaBIOS then moves every 64-bit
+# prefetchable BAR above 4 GiB. Below, firmware may leave it to variable-range MTRRs whether shared memory is cached.
+_RESERVATION = "4G"
+
+
+@dataclass(frozen=True, slots=True)
+class Doorbell:
+    """One ivshmem-doorbell device: the server's ``socket``, and MSI-X ``vectors`` (at most 2048)."""
+
+    socket: Path
+    vectors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a guest boots: kernel image, initramfs, and what to append to the kernel command line."""
+
+    image: Path
+    initrd: Path
+    append: str = ""
+
+
+def qemu_arguments(
+    *,
+    doorbells: Sequence[Doorbell],
+    accelerator: str,
+    boot: Boot | None = None,
+    memory_mib: int = 512,
+    cpus: int = 1,
+    name: str = "guest",
+    program: str = QEMU,
+    extra: Sequence[str] = (),
+) -> list[str]:
+    """The whole command line, ``program`` first, without any serial port or monitor: Guest adds its own.
+
+    The q35 machine comes without its SATA and SMBus controllers, so that a disk
+    can only be reached through the shared memory.
+    """
+    arguments = [program, "-name", escaped(name), "-nodefaults", "-no-user-config", "-display", "none"]
+    arguments += ["-machine", "q35,sata=off,smbus=off", "-accel", accelerator, "-cpu", "max"]
+    arguments += ["-m", str(memory_mib), "-smp", str(cpus)]
+    arguments += doorbell_arguments(doorbells)
+    if boot is not None:
+        arguments += ["-kernel", str(boot.image), "-initrd", str(boot.initrd), "-append", boot.append]
+    return [*arguments, *extra]
+
+
+def doorbell_arguments(doorbells: Sequence[Doorbell]) -> list[str]:
+    """The part of a command line that adds the devices, with their shared memory (BAR 2) above 4 GiB."""
+    if not doorbells:
+        return []
+    arguments = ["-device", f"pcie-root-port,id=above4g,chassis=1,hotplug=off,pref64-reserve={_RESERVATION}"]
+    for number, doorbell in enumerate(doorbells):
+        arguments += ["-chardev", f"socket,id=ivshmem{number},path={escaped(str(doorbell.socket))}"]
+        arguments += ["-device", f"ivshmem-doorbell,chardev=ivshmem{number},vectors={doorbell.vectors}"]
+    return arguments
+
+
+def escaped(text: str) -> str:
+    """``text`` as a value inside a QEMU option, where a comma ends the value unless doubled."""
+    return text.replace(",", ",,")
