@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""The front-end of a link under a foreign server: any peer may be it, and a restarted one has a new id."""
+
+from __future__ import annotations
+
+from ivshmem_virtio.peer.client import IvshmemClient
+
+
+class ForeignFrontend:
+    """Rings whichever connected peer claimed to be the front-end; where nobody did, the only other peer.
+
+    The claim comes from shared memory: it may name a connected peer other than this one, and nothing else.
+    """
+
+    def __init__(self, client: IvshmemClient) -> None:
+        self._client = client
+        self._claimed: int | None = None
+
+    def accept(self, peer_id: int) -> bool:
+        """Whether the front-end may be ``peer_id``; it is rung from now on."""
+        if not self._client.is_other_peer(peer_id):
+            return False
+        self._claimed = peer_id
+        return True
+
+    def ring(self, vector: int) -> None:
+        """Ring the front-end's absolute vector; nothing happens while nobody knows which peer it is."""
+        target = self._target()
+        if target is not None:
+            self._client.ringer(target).ring(vector)
+
+    def _target(self) -> int | None:
+        if self._claimed is not None and self._client.is_other_peer(self._claimed):
+            return self._claimed
+        peers = self._client.peers
+        return peers[0] if len(peers) == 1 else None

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Messages on their way to one client, which may be slow or silent without anybody else noticing."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ivshmem_virtio.peer.descriptor import SharedDescriptor
+from ivshmem_virtio.peer.wire import ancillary, encode
+
+# Descriptors inside sockets count against RLIMIT_NOFILE of the sender (unix(7), ETOOMANYREFS). A small send buffer
+# keeps what one silent client can hold there to about forty; the rest waits in the queue, where it costs nothing.
+SEND_BUFFER = 16384
+RETRY_SECONDS = 0.1
+
+
+@dataclass
+class Outgoing:
+    """A message, or what is left of it. The descriptor goes with the first byte."""
+
+    data: bytes
+    descriptor: SharedDescriptor | None
+
+
+class Outbox:
+    """A queue in front of a non-blocking socket; ``on_failure`` is told, later and once, why it gave up."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, stream: socket.socket, on_failure: Callable[[str], None]
+    ) -> None:
+        self._loop = loop
+        self._stream = stream
+        self._on_failure = on_failure
+        self._queue: deque[Outgoing] = deque()
+        self._limit: int | None = None
+        self._writing = False
+        self._retry: asyncio.TimerHandle | None = None
+        self._dead = False
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+
+    def limit(self, messages: int) -> None:
+        """Give up as soon as ``messages`` more than those waiting now are waiting (the handshake may be long)."""
+        self._limit = len(self._queue) + messages
+
+    def send(self, value: int, descriptor: SharedDescriptor | None = None) -> None:
+        """Send now what can be sent now, keep the rest; never blocks, never raises for the client's sake."""
+        if self._dead:
+            return
+        self._queue.append(Outgoing(encode(value), descriptor))
+        if not self._writing and self._retry is None:
+            self._flush()
+        if self._limit is not None and len(self._queue) > self._limit:
+            self._fail(f"does not read: {len(self._queue)} messages are waiting for it")
+
+    def close(self) -> None:
+        """Forget everything; the socket is not closed."""
+        self._dead = True
+        self._queue.clear()
+        self._stop_writing()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
+    def _flush(self) -> None:
+        self._retry = None
+        while self._queue:
+            message = self._queue[0]
+            try:
+                sent = self._stream.sendmsg(
+                    [message.data], ancillary(message.descriptor.number) if message.descriptor else []
+                )
+            except BlockingIOError:
+                self._start_writing()
+                return
+            except OSError as error:
+                self._sending_failed(error)
+                return
+            message.data = message.data[sent:]
+            message.descriptor = None
+            if not message.data:
+                self._queue.popleft()
+        self._stop_writing()
+
+    def _sending_failed(self, error: OSError) -> None:
+        if error.errno not in (errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM):
+            self._fail(f"cannot be written to: {error.strerror}")
+            return
+        # The socket may be writable, so waiting for that would spin.
+        self._stop_writing()
+        self._retry = self._loop.call_later(RETRY_SECONDS, self._flush)
+
+    def _fail(self, reason: str) -> None:
+        self.close()
+        # Not from inside a broadcast: dropping a client is a broadcast of its own.
+        self._loop.call_soon(self._on_failure, reason)
+
+    def _start_writing(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._stream, self._flush)
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._stream)
