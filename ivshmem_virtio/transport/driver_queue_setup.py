@@ -83,8 +83,11 @@ class QueueSetup:
         if size != largest:
             placed = SplitPlacement.at(start, size)
         else:
-            addresses = [self._window.load64(f) for f in (Header.QUEUE_DESC, Header.QUEUE_DRIVER, Header.QUEUE_DEVICE)]
-            placed = SplitPlacement(*addresses, end=addresses[2] + 6 + 8 * size)
+            window = self._window
+            desc, driver, device = (
+                window.load64(field) for field in (Header.QUEUE_DESC, Header.QUEUE_DRIVER, Header.QUEUE_DEVICE)
+            )
+            placed = SplitPlacement(desc, driver, device, device + 6 + 8 * size)
         self._check(placed, size, start, start + length)
         return placed
 

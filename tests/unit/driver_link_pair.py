@@ -46,7 +46,7 @@ class LinkPair:
 
 
 class Mirror(Device):
-    """Answers every chain with what it read, reversed; its configuration counts the writes to its one writable field."""
+    """Answers every chain with what it read, reversed; its configuration counts the writes to it."""
 
     device_id: ClassVar[int] = 42
     writable_config: Mapping[int, int] = {4: 4}
@@ -131,6 +131,10 @@ class Bench:
     def bring_up(self, size: int | None = None, host_placed: bool = True) -> None:
         """A driver in operation on all queues."""
         self.driver.bring_up()
+        self.bring_up_from_here(size, host_placed)
+
+    def bring_up_from_here(self, size: int | None = None, host_placed: bool = True) -> None:
+        """The part of it that follows the reset."""
         self.driver.negotiate(self.mirror.features)
         for index in range(len(self.mirror.sizes)):
             self.driver.setup_queue(index, size=size, host_placed=host_placed)
