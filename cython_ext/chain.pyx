@@ -24,6 +24,10 @@ cdef class Chain:
         return self.record.writable_length
 
     @property
+    def table(self):
+        return (self.record.table, self.record.table_length) if self.record.table_length else None
+
+    @property
     def readable(self):
         return segments_list(self.record.segments, self.record.readable)
 

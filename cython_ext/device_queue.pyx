@@ -22,6 +22,18 @@ cdef class DeviceQueue:
         return self.queue.ring.size
 
     @property
+    def desc(self):
+        return self.queue.ring.desc - self.queue.ring.base
+
+    @property
+    def driver(self):
+        return self.queue.ring.driver - self.queue.ring.base
+
+    @property
+    def device(self):
+        return self.queue.ring.device - self.queue.ring.base
+
+    @property
     def in_flight(self):
         return self.queue.in_flight_count
 

@@ -66,6 +66,7 @@ cdef int device_walk(split_device *queue, chain_record *chain) noexcept nogil:
             if device_check_table(queue, chain, &desc) < 0:
                 return -1
             nested = True
+            chain.table, chain.table_length = desc.address, desc.length
             table = queue.ring.base + desc.address
             entries = desc.length // DESC_SIZE
             index = 0
@@ -99,6 +100,7 @@ cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nog
     chain.head = head
     chain.readable = chain.writable = 0
     chain.readable_length = chain.writable_length = 0
+    chain.table, chain.table_length = 0, 0
     if device_walk(queue, chain) < 0:
         return -1
     queue.last_avail += 1

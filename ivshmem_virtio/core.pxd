@@ -37,6 +37,8 @@ cdef struct chain_record:
     segment *segments           # the caller's room, one entry for each descriptor of the ring
     uint64_t readable_length    # bytes
     uint64_t writable_length    # bytes
+    uint64_t table              # window offset of its indirect table; length 0 = none
+    uint32_t table_length
     uint32_t readable           # how many segments
     uint32_t writable
     uint16_t head

@@ -79,6 +79,9 @@ class Chain:
     def writable_length(self) -> int:
         """Bytes in all writable segments."""
     @property
+    def table(self) -> tuple[int, int] | None:
+        """(offset, length) of the indirect table it came with."""
+    @property
     def readable(self) -> list[tuple[int, int]]:
         """(offset, length) of each segment the device may read. Descriptors of length 0 leave no segment."""
     @property
@@ -128,6 +131,15 @@ class DeviceQueue:
     @property
     def size(self) -> int:
         """Descriptors in the ring."""
+    @property
+    def desc(self) -> int:
+        """Window offset of the descriptor table."""
+    @property
+    def driver(self) -> int:
+        """Window offset of the available ring."""
+    @property
+    def device(self) -> int:
+        """Window offset of the used ring."""
     @property
     def in_flight(self) -> int:
         """Chains popped and not pushed."""

@@ -42,7 +42,6 @@ from ivshmem_virtio.service.config_fields import (
 LEAST_NET_QUEUE = 32  # Linux stops a transmit queue for ever when it is below 2 + MAX_SKB_FRAGS = 19
 SERIAL_BYTES = 20  # virtio 1.4, 5.2.6: the GET_ID buffer
 CONSOLE_QUEUE = 64
-RNG_QUEUE = 16
 PORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -223,10 +222,12 @@ class RngConfig(DeviceTable):
 
     type: Literal["rng"]
     source: HostPath = Path("/dev/urandom")
+    bytes_per_second: Annotated[StrictInt, Field(ge=10)] | None = None
+    queue_size: QueueSize = 64
 
     @property
     def shape(self) -> DeviceShape:
-        return DeviceShape(4, (RNG_QUEUE,), 0)
+        return DeviceShape(4, (self.queue_size,), 0)
 
 
 def _module_and_class(value: str) -> str:

@@ -116,6 +116,7 @@ class Config(Table):
         """Name of a guest's region below /dev/shm."""
         return f"{self.service.name}.{guest.name}"
 
-    def status_file(self, guest: GuestConfig) -> Path:
-        """Where the back-end says what only it knows (read by ``inspect``)."""
-        return self.service.runtime_dir / f"{guest.name}.status.json"
+    def status_file(self, guest: GuestConfig, switch: str | None = None) -> Path:
+        """Where a back-end says what only it knows (read by ``inspect``): the guest's own, or that of a switch."""
+        part = "" if switch is None else f".switch-{switch}"
+        return self.service.runtime_dir / f"{guest.name}{part}.status.json"

@@ -56,7 +56,7 @@ class Keeper:
         guest = next(guest for guest in self.config.guests if guest.name == name)
         kept = KeptGuest(self.config, guest)
         self._guests[name] = kept
-        await kept.open()
+        kept.open()
         for backend in kept.backends:
             process = self._backend(name if backend == MAIN_BACKEND else backend)
             await process.attach(*kept.attachment(backend, self._trace_file))
@@ -79,7 +79,7 @@ class Keeper:
         """Back-ends first, so that devices end in order; then sockets and regions."""
         await asyncio.gather(*(backend.stop() for backend in self._backends.values()))
         for guest in self._guests.values():
-            await guest.close()
+            guest.close()
         self._guests.clear()
         self._backends.clear()
 

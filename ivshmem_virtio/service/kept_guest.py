@@ -8,11 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from ivshmem_virtio.link.directory_writer import DirectoryWriter
-from ivshmem_virtio.link.layout import BACKEND, LinkLayout
-from ivshmem_virtio.link.state_table import zero_entry
-from ivshmem_virtio.memory.owner import parse_owner
+from ivshmem_virtio.link.layout import LinkLayout
+from ivshmem_virtio.memory.owner import Owner
 from ivshmem_virtio.memory.region import Region
-from ivshmem_virtio.peer.doorbells import Doorbells
 from ivshmem_virtio.peer.server import IvshmemServer
 from ivshmem_virtio.service.attachment import Attachment, Descriptors, ServedLink
 from ivshmem_virtio.service.config import Config, GuestConfig
@@ -30,8 +28,10 @@ class KeptGuest:
         self._config = config
         self._guest = guest
         self._plan = plan(config, guest)
-        owner = parse_owner(config.service.owner) if config.service.owner else None
-        self._region = Region.create(self._plan.shared_memory, self._plan.size, mode=config.service.mode, owner=owner)
+        self._owner = Owner.parse(config.service.owner) if config.service.owner else None
+        self._region = Region.create(
+            self._plan.shared_memory, self._plan.size, mode=config.service.mode, owner=self._owner
+        )
         self._directory = DirectoryWriter(self._region.memory, self._region.size)
         self._server = IvshmemServer(self._region.memory, links=self._links)
         self._doorbells: dict[int, list[int]] = {}
@@ -45,14 +45,20 @@ class KeptGuest:
         """Names of the back-ends that serve this guest: its own, and the switches it is plugged into."""
         return list(self._by_backend)
 
-    async def open(self) -> None:
+    def open(self) -> None:
         """Take in the guest's socket and publish the directory: from here on a guest may come."""
         for links in self._by_backend.values():
             peer = links[0].layout.backend_peer
             self._doorbells[peer] = self._server.add_local_peer(peer, self._guest.vectors)
-        self._doorbells[FRONTEND_PEER] = await self._server.add_guest_socket(
-            self._guest.socket, FRONTEND_PEER, self._guest.vectors
+        self._server.add_guest(
+            self.name,
+            self._guest.socket,
+            FRONTEND_PEER,
+            self._guest.vectors,
+            mode=self._config.service.mode,
+            owner=self._owner,
         )
+        self._doorbells[FRONTEND_PEER] = self._server.doorbells(FRONTEND_PEER)
         self._directory.set_up(self._plan.layouts)
 
     def attachment(self, backend: str, trace_file: Path | None) -> tuple[Attachment, Descriptors]:
@@ -75,18 +81,15 @@ class KeptGuest:
 
     def backend_died(self, backend: str) -> None:
         """Declare its links absent and tell the guest."""
-        guest = Doorbells(self._doorbells[FRONTEND_PEER])
-        for link in self._by_backend[backend]:
-            zero_entry(self._region.memory, link.layout, BACKEND)
-            guest.ring(link.layout.frontend_vector)
+        self._server.mark_absent(self._by_backend[backend][0].layout.backend_peer)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Let the guest's QEMU go and remove the region's name; who still holds the memory keeps it."""
-        await self._server.close()
+        self._server.close()
         self._region.unlink()
         self._region.close()
         for state in self._states.values():
             os.close(state)
 
-    def _links(self) -> list[tuple[LinkLayout, int]]:
+    def _links(self) -> list[tuple[LinkLayout, int | None]]:
         return [(layout, FRONTEND_PEER) for layout in self._plan.layouts]

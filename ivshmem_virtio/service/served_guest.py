@@ -19,7 +19,7 @@ from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import Attachment, ServedLink
 from ivshmem_virtio.service.worker import Worker
-from ivshmem_virtio.transport.device import DeviceTransport
+from ivshmem_virtio.transport.device import DeviceTransport, QueueFactory
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.trace import Trace
 
@@ -62,7 +62,7 @@ class ServedGuest:
     def _open(self, served: ServedLink, link: Link) -> Serving:
         device = registry.create(served.kind, served.layout.name, served.layout.rw_size, self._keys(served))
         worker = Worker(device.name) if device.blocking else self._shared_worker
-        factory = Queue
+        factory: QueueFactory = Queue
         if self._attachment.trace_file is not None:
             factory = Trace(Path(self._attachment.trace_file), device.name, link.window.length).queue
         transport = DeviceTransport(link, device, worker.loop, on_change=self._write_status, queue_factory=factory)
