@@ -10,20 +10,8 @@ from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.driver_errors import FieldNotWritable, TransactionTimedOut
 from ivshmem_virtio.transport.driver_wait import Patience
+from ivshmem_virtio.transport.transaction import SIZES, Transaction
 
-FIELD_SIZES = {
-    Header.DEVICE_FEATURES_SEL: 4,
-    Header.DRIVER_FEATURES: 4,
-    Header.DRIVER_FEATURES_SEL: 4,
-    Header.QUEUE_SEL: 4,
-    Header.QUEUE_SIZE: 2,
-    Header.QUEUE_DRIVER_VECTOR: 2,
-    Header.QUEUE_ENABLE: 2,
-    Header.QUEUE_DESC: 8,
-    Header.QUEUE_DRIVER: 8,
-    Header.QUEUE_DEVICE: 8,
-    Header.DEVICE_STATUS: 4,
-}
 LARGEST_OFFSET = 0xFFFF
 SEQUENCE_MASK = 0xFFF
 
@@ -53,10 +41,10 @@ class Transactions:
 
     def field(self, offset: int, value: int, seconds: float) -> None:
         """Write a register; raises FieldNotWritable, TransactionTimedOut and what ``standing`` raises."""
-        size = FIELD_SIZES.get(Header(offset)) if offset < Header.CONFIG else None
-        if size is None:
+        sizes = SIZES.get(offset)
+        if sizes is None:
             raise FieldNotWritable(f"header offset {offset:#x} is no register a driver may write")
-        self.write(offset, value.to_bytes(size, "little"), seconds)
+        self.write(offset, value.to_bytes(sizes[0], "little"), seconds)
 
     def write(self, offset: int, value: bytes, seconds: float) -> None:
         """Write ``value`` at ``offset`` and wait, ``seconds`` at most, until the back-end has acted on it."""
@@ -79,7 +67,7 @@ class Transactions:
         if not self._sized:
             return offset
         self._sequence = (self._sequence + 1) & SEQUENCE_MASK
-        return offset | size << 16 | self._sequence << 20
+        return Transaction.of(offset, size, self._sequence).word
 
     def _wait_idle(self, deadline: float) -> None:
         window = self._link.window
