@@ -89,7 +89,11 @@ class DriverRig:
         os.close(fd)
         self._next = FIRST_RING
         self.rings: dict[int, RigQueue] = {}
-        device.open(self.loop)
+        try:
+            device.open(self.loop)
+        except BaseException:
+            self.loop.close()
+            raise
         for index, size in enumerate(device.queue_sizes):
             if queues is None or index in queues:
                 self.rings[index] = self._lay_out(index, size, event_idx)
@@ -148,13 +152,13 @@ class DriverRig:
         return request
 
     def kick(self, queue: int) -> None:
-        """What the transport does on a doorbell: handle, flush, and again while the device makes progress."""
+        """What the transport does on a doorbell: handle, flush, and again where a bounded pass left chains waiting."""
         device_side = self.rings[queue].device
         while True:
-            waiting = device_side.ring.pending()
+            device_side.unfinished = False
             self.device.handle_queue(device_side)
             device_side.flush()
-            if not device_side.rearm() or device_side.ring.pending() >= waiting:
+            if not device_side.unfinished:
                 return
 
     def collect(self, queue: int) -> list[Request]:

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""virtio-blk (device id 2) on a raw file or a block device of the host (virtio 1.4, 5.2)."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Sequence
+from enum import IntFlag
+from pathlib import Path
+from typing import ClassVar
+
+from ivshmem_virtio.devices.blk_image import SECTOR, Image, ImageUnusable
+from ivshmem_virtio.devices.blk_request import (
+    ID_LENGTH,
+    MAX_DISCARD_SECTORS,
+    MAX_DISCARD_SEGMENTS,
+    MAX_ZEROES_SECTORS,
+    MAX_ZEROES_SEGMENTS,
+    RequestServer,
+)
+from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
+from ivshmem_virtio.transport.queue import Queue
+
+_log = logging.getLogger("ivshmem_virtio.device.blk")
+
+CONFIG = struct.Struct("<QII4sIBBHIBBHIIIIIB3x")
+WRITEBACK_OFFSET = 32
+
+PAGE = 4096
+DESCRIPTOR = 16
+MINIMUM_WINDOW = 64 << 10
+PUBLISH_SECONDS = 0.001
+LOCK_SECONDS = 10.0
+
+
+class Feature(IntFlag):
+    """Feature bits of the block device."""
+
+    SIZE_MAX = 1 << 1
+    SEG_MAX = 1 << 2
+    RO = 1 << 5
+    BLK_SIZE = 1 << 6
+    FLUSH = 1 << 9
+    TOPOLOGY = 1 << 10
+    CONFIG_WCE = 1 << 11
+    MQ = 1 << 12
+    DISCARD = 1 << 13
+    WRITE_ZEROES = 1 << 14
+
+
+ALWAYS = Feature.SIZE_MAX | Feature.SEG_MAX | Feature.BLK_SIZE | Feature.FLUSH | Feature.TOPOLOGY
+
+
+class BlkOptionInvalid(DeviceError):
+    """A setting of a block device makes no sense."""
+
+
+def segment_limits(window: int, queue_size: int) -> tuple[int, int]:
+    """(seg_max, size_max) such that one request takes at most a quarter of the window, whatever its shape.
+
+    That includes what goes with the data: an indirect table, and a page for header and status byte. Segments of a page
+    each must be possible, because that is what scattered guest memory turns into.
+    """
+    quarter = window // 4 - PAGE
+    segments = max(1, min(queue_size - 2, quarter // (PAGE + DESCRIPTOR)))
+    return segments, (quarter - segments * DESCRIPTOR) // segments // PAGE * PAGE
+
+
+class Blk(Device):
+    """A disk.
+
+    ``path`` names the image, ``window`` is the size of the link's window in bytes, ``serial`` (at most 20 ASCII
+    characters, default: the beginning of ``name``) is what the guest finds in /sys/block/vdX/serial. Reading and
+    writing block the loop the device runs on.
+    """
+
+    device_id: ClassVar[int] = 2
+    blocking: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        path: str | Path,
+        read_only: bool = False,
+        queues: int = 1,
+        queue_size: int = 128,
+        serial: str | None = None,
+        window: int,
+        lock_seconds: float = LOCK_SECONDS,
+    ) -> None:
+        super().__init__(name)
+        if window < MINIMUM_WINDOW:
+            raise BlkOptionInvalid(
+                f"disk {name}: a window of {window} bytes is too small, {MINIMUM_WINDOW} is the least"
+            )
+        if queues < 1:
+            raise BlkOptionInvalid(f"disk {name}: {queues} queues make no disk, 1 is the least")
+        if serial is not None and (len(serial) > ID_LENGTH or not serial.isascii()):
+            raise BlkOptionInvalid(f"disk {name}: serial {serial!r} is not at most {ID_LENGTH} ASCII characters")
+        self.path = str(path)
+        self.read_only = read_only
+        self.writable_config = {} if read_only else {WRITEBACK_OFFSET: 1}
+        self._queue_sizes = [queue_size] * queues
+        self._segments, self._segment_size = segment_limits(window, queue_size)
+        self._window = window
+        self._serial = (name if serial is None else serial).encode("ascii", "replace")
+        self._lock_seconds = lock_seconds
+        self._writeback = True
+        self._image: Image | None = None
+        self._server: RequestServer | None = None
+        self._driver: DriverHandle | None = None
+
+    @property
+    def features(self) -> int:
+        """Feature bits offered."""
+        changing = Feature.RO if self.read_only else Feature.CONFIG_WCE | Feature.DISCARD | Feature.WRITE_ZEROES
+        return ALWAYS | changing | (Feature.MQ if len(self._queue_sizes) > 1 else 0)
+
+    @property
+    def queue_sizes(self) -> Sequence[int]:
+        """One size for each request queue."""
+        return self._queue_sizes
+
+    @property
+    def image(self) -> Image:
+        """The open image; raises ImageUnusable before ``open``."""
+        if self._image is None:
+            raise ImageUnusable(f"image {self.path} is not open")
+        return self._image
+
+    @property
+    def config(self) -> bytes:
+        """struct virtio_blk_config as far as ``write_zeroes_may_unmap`` and its padding."""
+        if self._image is None:
+            return bytes(CONFIG.size)
+        geometry = self._image.geometry
+        blocks = geometry.logical
+        alignment = geometry.physical // SECTOR
+        changing = not self.read_only
+        return CONFIG.pack(
+            self._image.length // SECTOR,
+            self._segment_size,
+            self._segments,
+            bytes(4),  # no CHS geometry
+            blocks,
+            (geometry.physical // blocks).bit_length() - 1,
+            min(geometry.alignment_offset // blocks, 0xFF),
+            min(geometry.minimum // blocks, 0xFFFF),
+            geometry.optimal // blocks,
+            self._writeback,
+            0,
+            len(self._queue_sizes),
+            MAX_DISCARD_SECTORS if changing else 0,
+            MAX_DISCARD_SEGMENTS if changing else 0,
+            alignment if changing else 0,
+            MAX_ZEROES_SECTORS if changing else 0,
+            MAX_ZEROES_SEGMENTS if changing else 0,
+            changing,
+        )
+
+    def write_config(self, offset: int, data: bytes) -> None:
+        """``writeback``: 0 makes every write stable before it is reported done, 1 leaves that to flush requests."""
+        if offset == WRITEBACK_OFFSET and self._server is not None:
+            self._writeback = data[0] != 0
+            if not self._writeback:
+                self._flush_quietly()
+            self._server.writethrough = not self._writeback
+
+    def _flush_quietly(self) -> None:
+        try:
+            self.image.flush()
+        except OSError as error:
+            _log.error("%s: flush on the way to writethrough: %s", self.name, error.strerror)
+
+    def open(self, loop: AbstractEventLoop) -> None:
+        """Open and lock the image; waits a bounded time for the lock. Raises ImageMissing, ImageForbidden, ..."""
+        self._image = Image(self.path, read_only=self.read_only, lock_seconds=self._lock_seconds)
+        self._server = RequestServer(self.name, self._image, self._serial, self._window)
+
+    def close(self) -> None:
+        """Close and unlock the image."""
+        self._server = None
+        if self._image is not None:
+            self._image.close()
+            self._image = None
+
+    def check_capacity(self) -> bool:
+        """Look whether the image was resized, and tell the driver if so (virtio 1.4, 5.2.6.2); True = it was."""
+        changed = self.image.remeasure()
+        if changed:
+            _log.info("%s: %s now has %d sectors", self.name, self.path, self.image.length // SECTOR)
+            if self._driver is not None:
+                self._driver.config_changed()
+        return changed
+
+    def activate(self, driver: DriverHandle) -> None:
+        """Requests may come. What the driver accepted decides when a write counts as done (virtio 1.4, 5.2.6.2)."""
+        self._driver = driver
+        can_flush = bool(driver.features & Feature.FLUSH)
+        if driver.features & Feature.CONFIG_WCE and self._writeback and not can_flush:
+            self._writeback = False
+            driver.config_changed()
+        if self._server is not None:
+            writeback = self._writeback if driver.features & Feature.CONFIG_WCE else can_flush
+            self._server.writethrough = not writeback
+
+    def deactivate(self) -> None:
+        """Reset: no request is ever left half done, and the cache mode stays what the configuration says."""
+        self._driver = None
+
+    def handle_queue(self, queue: Queue) -> None:
+        """Serve what is there; publish now and then, so that a slow request does not keep back those before it."""
+        server = self._server
+        if server is None:
+            return
+        published = time.monotonic()
+        for chain in queue.chains():
+            queue.push(chain, server.serve(chain))
+            now = time.monotonic()
+            if now - published > PUBLISH_SECONDS:
+                queue.flush()
+                published = now
