@@ -14,13 +14,14 @@ class ForeignFrontend:
 
     def __init__(self, client: IvshmemClient) -> None:
         self._client = client
-        self._claimed: int | None = None
+        self.claimed: int | None = None
+        """The id of the peer last accepted."""
 
     def accept(self, peer_id: int) -> bool:
         """Whether the front-end may be ``peer_id``; it is rung from now on."""
         if not self._client.is_other_peer(peer_id):
             return False
-        self._claimed = peer_id
+        self.claimed = peer_id
         return True
 
     def ring(self, vector: int) -> None:
@@ -30,7 +31,7 @@ class ForeignFrontend:
             self._client.ringer(target).ring(vector)
 
     def _target(self) -> int | None:
-        if self._claimed is not None and self._client.is_other_peer(self._claimed):
-            return self._claimed
+        if self.claimed is not None and self._client.is_other_peer(self.claimed):
+            return self.claimed
         peers = self._client.peers
         return peers[0] if len(peers) == 1 else None
