@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ivshmem_virtio.link.layout import BACKEND, FRONTEND, LinkLayout
 from ivshmem_virtio.link.state_table import zero_entry
 from ivshmem_virtio.memory.lock import lock_directory
 from ivshmem_virtio.peer.client import IvshmemClient
+from ivshmem_virtio.peer.doorbells import ring_eventfd
 from ivshmem_virtio.peer.foreign import ForeignFrontend
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.peer.v1 import V1Link
