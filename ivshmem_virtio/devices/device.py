@@ -34,8 +34,8 @@ class DriverHandle(Protocol):
 class Device(ABC):
     """One virtio device.
 
-    A device runs wholly on the event loop thread it was opened on. Nothing here may block, unless ``blocking`` is set. Requests that make no sense are answered as the device's chapter of virtio 1.4 says; broken chains
-    never get this far.
+    A device runs wholly on the event loop thread it was opened on. Nothing here may block, unless ``blocking`` is set.
+    Requests that make no sense are answered as the device's chapter of virtio 1.4 says; broken chains never get here.
     """
 
     device_id: ClassVar[int]

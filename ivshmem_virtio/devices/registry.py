@@ -26,13 +26,13 @@ def find(kind: str) -> Callable[..., Device]:
         return BUILT_IN[kind]
     module, separator, name = kind.partition(":")
     if not separator:
-        raise UnknownDeviceType(f"device type {kind!r}: not one of {', '.join(BUILT_IN)}, and not of the form module:Class")
+        raise UnknownDeviceType(f"device type {kind!r}: neither one of {', '.join(BUILT_IN)} nor module:Class")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UnknownDeviceType(f"device type {kind!r}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Device)):
-        raise UnknownDeviceType(f"device type {kind!r}: {name} is not a subclass of ivshmem_virtio.devices.device.Device")
+        raise UnknownDeviceType(f"device type {kind!r}: {name} is no subclass of ivshmem_virtio.devices.device.Device")
     return found
 
 

@@ -48,7 +48,10 @@ class Channel:
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """The next message and its descriptors, None when the other end is gone; raises ChannelError."""
-        data, descriptors, _, _ = socket.recv_fds(self._end, LARGEST_MESSAGE, MOST_DESCRIPTORS)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._end, LARGEST_MESSAGE, MOST_DESCRIPTORS)
+        except ConnectionResetError:
+            return None
         if not data:
             return None
         message = json.loads(data)
