@@ -40,8 +40,8 @@ class ControlShell:
         deadline = time.monotonic() + timeout
         while (match := _READY.search(self._received)) is None:
             self._receive(deadline, "the guest to finish booting")
-        del self._received[: match.end()]
         self.boot_id = match.group(1).decode()
+        del self._received[: match.end()]
         return self.boot_id
 
     def run(self, command: str, timeout: float) -> bytes:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""Guests for tests: each test that asks for ``kernel`` runs once on each stock kernel.
+
+Kernel, module and initramfs are made once in a session. A test that uses ``boot`` gets a guest that is checked for a
+clean kernel log when the test has passed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from ivshmem_virtio.vm.accelerator import QEMU, Choice, choose
+from ivshmem_virtio.vm.guest import CONSOLE, Guest
+from ivshmem_virtio.vm.initrd import build_initrd
+from ivshmem_virtio.vm.kernel import SERIES, Kernel
+from ivshmem_virtio.vm.kernel import kernel as fetch_kernel
+from ivshmem_virtio.vm.kernel_log import trouble
+from ivshmem_virtio.vm.module_build import build_module
+from ivshmem_virtio.vm.qemu import Boot, Doorbell, qemu_arguments
+
+
+class BootGuest(Protocol):
+    """Starts a guest and waits until it takes commands (``wait``); it is ended when the test ends."""
+
+    def __call__(
+        self,
+        *,
+        doorbells: Sequence[Doorbell] = (),
+        initrd: Path | None = None,
+        append: str = "",
+        extra: Sequence[str] = (),
+        name: str = "guest",
+        memory_mib: int = 512,
+        cpus: int = 1,
+        wait: bool = True,
+        clean_log: bool = True,
+    ) -> Guest: ...
+
+
+@pytest.fixture(scope="session")
+def accelerator() -> Choice:
+    """KVM where a probe guest runs under it, else TCG."""
+    if shutil.which(QEMU) is None:
+        pytest.skip("no QEMU: 'apt-get install qemu-system-x86' would run this")
+    return choose("auto")
+
+
+@pytest.fixture(scope="session", params=SERIES)
+def kernel(request: pytest.FixtureRequest) -> Kernel:
+    """Each stock kernel in turn."""
+    series: str = request.param
+    return fetch_kernel(series)
+
+
+@pytest.fixture(scope="session")
+def module(kernel: Kernel) -> Path:
+    """The guest module, compiled for ``kernel``."""
+    return build_module(kernel)
+
+
+@pytest.fixture(scope="session")
+def plain_initrd(kernel: Kernel) -> Path:
+    """An initramfs without the guest module."""
+    return build_initrd(kernel)
+
+
+@pytest.fixture(scope="session")
+def initrd(kernel: Kernel, module: Path) -> Path:
+    """The initramfs of a guest: the module is in it, and loaded."""
+    return build_initrd(kernel, module)
+
+
+def assert_clean(guest: Guest) -> None:
+    """Fail with the lines by which the guest's kernel says that something is broken."""
+    found = trouble(guest.kernel_log.read_text("utf-8", "replace"))
+    assert not found, f"kernel log of {guest.name}:\n" + "\n".join(found)
+
+
+@pytest.fixture
+def boot(kernel: Kernel, accelerator: Choice, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[BootGuest]:
+    """Factory of guests with ``kernel``. The initramfs is ``initrd`` unless another is given."""
+    guests: list[tuple[Guest, bool]] = []
+
+    def start(
+        *,
+        doorbells: Sequence[Doorbell] = (),
+        initrd: Path | None = None,
+        append: str = "",
+        extra: Sequence[str] = (),
+        name: str = "guest",
+        memory_mib: int = 512,
+        cpus: int = 1,
+        wait: bool = True,
+        clean_log: bool = True,
+    ) -> Guest:
+        image: Path = initrd or request.getfixturevalue("initrd")
+        arguments = qemu_arguments(
+            doorbells=doorbells,
+            accelerator=accelerator.accelerator,
+            boot=Boot(kernel.image, image, f"{CONSOLE} {append}".strip()),
+            memory_mib=memory_mib,
+            cpus=cpus,
+            name=name,
+            extra=extra,
+        )
+        guest = Guest(arguments, tmp_path, name)
+        guests.append((guest, clean_log))
+        if wait:
+            guest.wait_ready()
+        return guest
+
+    yield start
+    for guest, _ in guests:
+        guest.stop()
+    for guest, clean_log in guests:
+        if clean_log:
+            assert_clean(guest)
