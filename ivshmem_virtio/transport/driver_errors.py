@@ -128,3 +128,15 @@ class SectorOutOfRange(DriverError):
 
 class WrongDevice(DriverError):
     """The link carries another type of device."""
+
+
+class LinkMissing(DriverError):
+    """The directory has no such link."""
+
+
+class LinkAmbiguous(DriverError):
+    """Several links fit, and none was named."""
+
+
+class LinkTaken(DriverError):
+    """Another front-end is on the link."""
