@@ -28,9 +28,11 @@ class Registers:
         self._heartbeat = 0
 
     def publish(self, epoch: int, session: int, config: bytes, queues: list[QueueState]) -> None:
-        """Lay out everything anew. Only while the own state is absent (docs/protocol.md, 7)."""
+        """Lay out everything anew, but for the rings, which a driver of before may still look at: they are the driver's
+        to clear. Only while the own state is absent (docs/protocol.md, 7).
+        """
         window, layout = self.window, self.layout
-        window.zero(0, layout.reserved)
+        window.zero(0, layout.end)
         window.store32(Header.REVISION, REVISION)
         window.store32(Header.SIZE, layout.reserved)
         window.store16(Header.EXT_OFFSET, layout.backend_line // 64)
