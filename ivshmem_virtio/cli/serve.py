@@ -19,13 +19,19 @@ from ivshmem_virtio.cli.parameters import config_argument, verbose_option
     metavar="FILE",
     help="Write the process id to FILE once guests may start; it is removed at the end.",
 )
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Append every chain of every queue to FILE, one line each; slow, for looking into one device.",
+)
 @verbose_option
-def serve(config_file: Path, check: bool, pidfile: Path | None, verbose: bool) -> None:
+def serve(config_file: Path, check: bool, pidfile: Path | None, trace: Path | None, verbose: bool) -> None:
     """Serve the devices of a configuration to its guests.
 
     Everything in CONFIG.toml is checked before anything starts. Then each guest gets a region of shared memory and a
     socket for QEMU's ivshmem-doorbell, and its devices are served until this process is told to end (SIGTERM, SIGINT).
-    Guests may start before or after, and as often as they like.
+    Guests may start before or after, and as often as they like. SIGHUP reads the file again and adds new guests.
     """
     from ivshmem_virtio.service.config import load_config
 
@@ -39,4 +45,4 @@ def serve(config_file: Path, check: bool, pidfile: Path | None, verbose: bool) -
     from ivshmem_virtio.service.log import configure_logging
 
     configure_logging(verbose)
-    keeper.serve(config, pidfile=pidfile)
+    keeper.serve(config, source=config_file, pidfile=pidfile, trace_file=trace, verbose=verbose)

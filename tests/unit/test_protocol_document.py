@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from enum import IntEnum, IntFlag
 from itertools import pairwise
@@ -11,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+from ivshmem_virtio.core import Window
 from ivshmem_virtio.link import layout
 from ivshmem_virtio.link.layout import (
     BackendLine,
@@ -31,6 +33,8 @@ from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.service import state
 from ivshmem_virtio.service.state import InFlightRecord, LinkRecord, QueueRecord, RingLayout, StateHeader
 from ivshmem_virtio.transport import features, transaction
+from ivshmem_virtio.transport.queue_state import QueueState
+from ivshmem_virtio.transport.registers import Registers
 from tests.unit import protocol_tables
 
 OFFSETS: dict[str, type[IntEnum]] = {
@@ -203,3 +207,74 @@ def test_state_object_numbers() -> None:
     (records,) = [field for field in protocol_tables.fields("queue record field") if field.name == "in-flight records"]
     assert records.offset == state.QUEUE_RECORD_SIZE
     assert records.row[1] == f"{state.IN_FLIGHT_RECORD_SIZE} each"
+
+
+class RecordingWindow(Window):
+    """A window that notes where, and how wide, each single word was loaded or stored."""
+
+    def __init__(self, fd: int, offset: int, length: int) -> None:
+        # The compiled base takes its arguments when the object is created.
+        self.words: set[tuple[int, int]] = set()
+
+    def load16(self, offset: int) -> int:
+        self.words.add((offset, 2))
+        return super().load16(offset)
+
+    def load32(self, offset: int) -> int:
+        self.words.add((offset, 4))
+        return super().load32(offset)
+
+    def load64(self, offset: int) -> int:
+        self.words.add((offset, 8))
+        return super().load64(offset)
+
+    def store8(self, offset: int, value: int) -> None:
+        self.words.add((offset, 1))
+        super().store8(offset, value)
+
+    def store16(self, offset: int, value: int) -> None:
+        self.words.add((offset, 2))
+        super().store16(offset, value)
+
+    def store32(self, offset: int, value: int) -> None:
+        self.words.add((offset, 4))
+        super().store32(offset, value)
+
+    def store64(self, offset: int, value: int) -> None:
+        self.words.add((offset, 8))
+        super().store64(offset, value)
+
+
+def test_the_device_side_uses_every_field_in_its_documented_size() -> None:
+    memory = os.memfd_create("registers")
+    os.ftruncate(memory, 1 << 16)
+    window = RecordingWindow(memory, 0, 1 << 16)
+    os.close(memory)
+    registers = Registers(window, RegisterMap.of(8, [4]))
+    queue = QueueState(0, 4, 0, registers.layout.ring_block(0)[0])
+    registers.publish(1, 2, bytes(8), [queue])
+    registers.show_queue(queue)
+    registers.show_features(0)
+    registers.show_status(0)
+    registers.show_config(bytes(8))
+    registers.raise_config_event()
+    registers.raise_queue_event(0)
+    registers.acknowledge(1)
+    registers.beat()
+    registers.incarnation()
+    window.store32(registers.layout.frontend_line + FrontendLine.CAPABILITIES, 1)
+    registers.claimed_peer()
+    registers.frontend_config_vector()
+    starts = {
+        "header field": 0,
+        "line 0 field": registers.layout.backend_line,
+        "line 1 field": registers.layout.frontend_line,
+        "queue line field": registers.layout.queue_line(0),
+    }
+    documented = {
+        (start + field.offset, field.size)
+        for column, start in starts.items()
+        for field in protocol_tables.fields(column)
+    }
+    assert window.words - {(registers.layout.event_byte(0), 1)} <= documented
+    assert len(window.words) > 20
