@@ -201,6 +201,17 @@ class DriverRig:
 
         self.loop.run_until_complete(wait())
 
+    def wait_for(self, queue: int, count: int = 1) -> list[Request]:
+        """Turn the event loop until the device has returned ``count`` requests of a queue."""
+        returned: list[Request] = []
+
+        def enough() -> bool:
+            returned.extend(self.collect(queue))
+            return len(returned) >= count
+
+        self.run_until(enough)
+        return returned
+
     def run_for(self, seconds: float) -> None:
         """Turn the event loop for a while, for tests that nothing happens."""
         self.loop.run_until_complete(asyncio.sleep(seconds))
