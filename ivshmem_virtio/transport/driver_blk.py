@@ -21,6 +21,7 @@ class BlkFeature(IntFlag):
     """Feature bits used here (virtio 1.4, 5.2.3)."""
 
     SIZE_MAX = 1 << 1
+    SEG_MAX = 1 << 2
     RO = 1 << 5
     BLK_SIZE = 1 << 6
     FLUSH = 1 << 9
@@ -37,7 +38,7 @@ class BlkType(IntEnum):
 
 
 STATUS_NAMES = {0: "OK", 1: "IOERR", 2: "UNSUPP"}
-WANTED = BlkFeature.SIZE_MAX | BlkFeature.RO | BlkFeature.BLK_SIZE | BlkFeature.FLUSH | BlkFeature.MQ
+WANTED = BlkFeature.SIZE_MAX | BlkFeature.SEG_MAX | BlkFeature.RO | BlkFeature.BLK_SIZE | BlkFeature.FLUSH | BlkFeature.MQ
 
 
 class BlkDriver:
@@ -55,15 +56,28 @@ class BlkDriver:
         self.queues = [transport.setup_queue(i, size=queue_size, host_placed=host_placed) for i in range(queues)]
         self.capacity = int.from_bytes(transport.read_config(0, 8), "little")
         """Sectors."""
+        self._segment, self._segments = self._limits()
         self._largest = self._largest_request()
         transport.ready()
 
-    def _largest_request(self) -> int:
-        """Bytes of data in one request: bounded by size_max (virtio 1.4, 5.2.4) and a quarter of the window."""
-        largest = min(LARGEST_REQUEST, self.transport.link.window.length // 4)
+    def _limits(self) -> tuple[int, int]:
+        """Bytes of one data segment, and how many a request may have (virtio 1.4, 5.2.4); without a word on it, one."""
+        size, count = LARGEST_REQUEST, 1
         if self.features & BlkFeature.SIZE_MAX:
-            largest = min(largest, int.from_bytes(self.transport.read_config(8, 4), "little"))
-        return max(largest // SECTOR, 1) * SECTOR
+            size = int.from_bytes(self.transport.read_config(8, 4), "little")
+        if self.features & BlkFeature.SEG_MAX:
+            count = int.from_bytes(self.transport.read_config(12, 4), "little")
+        descriptors = min(queue.size for queue in self.queues) - 2
+        return max(size // SECTOR, 1) * SECTOR, max(1, min(count, descriptors))
+
+    def _largest_request(self) -> int:
+        """Bytes of data in one request: bounded by its segments and an eighth of the window."""
+        most = min(LARGEST_REQUEST, self.transport.link.window.length // 8, self._segment * self._segments)
+        return max(most // SECTOR, 1) * SECTOR
+
+    def _pieces(self, length: int) -> list[tuple[int, int]]:
+        """Start and end of each data segment of a request."""
+        return [(start, min(start + self._segment, length)) for start in range(0, length, self._segment)]
 
     @property
     def read_only(self) -> bool:
@@ -108,8 +122,8 @@ class BlkDriver:
 
     def submit(self, kind: int, sector: int, data: bytes, room: int, queue: int = 0) -> Request:
         """Queue any request: header, ``data`` for the device, ``room`` bytes from it, status byte."""
-        readable = [REQUEST_HEADER.pack(kind, 0, sector)] + ([data] if data else [])
-        return self.queues[queue].submit(readable, [room, 1] if room else [1])
+        readable = [REQUEST_HEADER.pack(kind, 0, sector), *(data[a:b] for a, b in self._pieces(len(data)))]
+        return self.queues[queue].submit(readable, [*(b - a for a, b in self._pieces(room)), 1])
 
     def finish(self, request: Request, queue: int = 0) -> bytes:
         """Wait for a request and return what it read."""
