@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,7 +44,16 @@ def tap() -> Iterator[str]:
 
 def tap_guest(features: int | None = None) -> NetGuest:
     device = Net("eth0", via={"tap": "tap0"}, mac=GUEST.hex(":"), window=WINDOW, queue_size=64)
-    return NetGuest(device, window=WINDOW, features=features)
+    guest = NetGuest(device, window=WINDOW, features=features)
+    guest.run_until(lambda: not queueing().startswith("noop"))
+    return guest
+
+
+def queueing() -> str:
+    """How the interface queues: the kernel notices the carrier later, and drops what it has to send until then."""
+    shown = subprocess.run(["ip", "-json", "link", "show", "tap0"], check=True, capture_output=True, timeout=20)
+    discipline: str = json.loads(shown.stdout)[0]["qdisc"]
+    return discipline
 
 
 def mac_of(interface: str) -> str:
