@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-LEAST_WIDTH = 110
+LEAST_WIDTH = 120
 
 
 def wide_console() -> Console:

@@ -21,12 +21,12 @@ def print_guest(console: Console, view: GuestView) -> None:
     """Print one guest."""
     console.print(f"[bold]{view.guest}[/]: {view.region} ({format_size(view.size)}), socket {view.socket}")
     for finding in view.general:
-        console.print(f"  {_text(finding)}")
+        console.print(f"  {_text(finding)}", soft_wrap=True)
     console.print(_links_table(view))
     for link, findings in zip(view.links, view.due, strict=True):
         console.print(f"[bold]{link.name}[/] ({device_name(link.device_id)})")
         for finding in findings:
-            console.print(f"  {_text(finding)}")
+            console.print(f"  {_text(finding)}", soft_wrap=True)
         _print_details(console, link)
         console.print(_queues_table(link))
 
@@ -38,20 +38,17 @@ def _text(finding: Finding) -> str:
 
 
 def _links_table(view: GuestView) -> Table:
-    table = _table("link", "device", "back-end", "front-end", "status", "epoch", "incarnation", "heartbeats")
+    table = _table("link", "device", "at", "window", "back-end", "front-end", "status", "directory")
     entries = {entry.name: entry.state for entry in view.directory.entries}
-    table.add_column("directory", no_wrap=True)
     for link in view.links:
-        back, front = link.backend, link.frontend
         table.add_row(
             link.name,
             device_name(link.device_id),
+            f"{link.offset:#x}",
+            format_size(link.window_size),
             state_name(link.backend_state),
             state_name(link.frontend_state),
             _status(link),
-            f"{back.epoch:016x}" if back else "-",
-            _incarnation(link),
-            f"{back.heartbeat} / {front.heartbeat}" if back and front else "-",
             entries.get(link.name, "no entry"),
         )
     return table
@@ -64,27 +61,31 @@ def _status(link: LinkView) -> str:
     )
 
 
-def _incarnation(link: LinkView) -> str:
-    if link.backend is None or link.frontend is None:
-        return "-"
-    mark = "" if link.frontend.incarnation == link.backend.acknowledged else " (not acknowledged)"
-    return f"{link.frontend.incarnation:016x}{mark}"
-
-
 def _print_details(console: Console, link: LinkView) -> None:
     lines = {
         "header": link.header_problem or f"revision {link.revision}, {link.header_size} of {link.window_size} bytes",
         "offered": _names(link.features.offered) + ("" if link.features.complete else " (only the half shown now)"),
         "accepted": "unknown" if link.features.accepted is None else _names(link.features.accepted),
     }
-    if link.backend is not None and link.frontend is not None:
-        lines["back-end can"] = _names(flag_names(Capability, link.backend.capabilities))
-        lines["front-end can"] = _names(flag_names(Capability, link.frontend.capabilities))
+    if link.backend is not None:
+        lines["back-end"] = (
+            f"epoch {link.backend.epoch:x}, heartbeat {link.backend.heartbeat}, "
+            f"works for incarnation {link.backend.acknowledged:x}, can {_capabilities(link.backend.capabilities)}"
+        )
+    if link.frontend is not None:
+        lines["front-end"] = (
+            f"incarnation {link.frontend.incarnation:x}, heartbeat {link.frontend.heartbeat}, "
+            f"can {_capabilities(link.frontend.capabilities)}"
+        )
     if link.transaction is not None:
         word = link.transaction
         lines["transaction"] = f"{field_name(word.offset)}, size {word.size}, sequence {word.sequence}"
     for name, text in lines.items():
-        console.print(f"  {name + ':':15}{escape(text)}")
+        console.print(f"  {name + ':':12}{escape(text)}", soft_wrap=True)
+
+
+def _capabilities(value: int) -> str:
+    return _names(flag_names(Capability, value)).lower()
 
 
 def _names(names: list[str] | tuple[str, ...]) -> str:
@@ -120,7 +121,7 @@ def _queue_cells(queue: QueueView) -> tuple[str, ...]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         table.add_column(column, no_wrap=True)
     return table

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ivshmem_virtio.memory.errors import UnknownOwner
 from ivshmem_virtio.memory.owner import Owner
-from ivshmem_virtio.service.config_devices import ConsoleConfig, ConsoleSocket, DeviceTable, NetConfig
+from ivshmem_virtio.service.config_devices import ConsoleConfig, ConsoleEnd, DeviceTable, NetConfig
 from ivshmem_virtio.service.config_errors import DuplicateName, InvalidValue, PathTooLong
 from ivshmem_virtio.service.config_fields import LONGEST_SOCKET_PATH
 from ivshmem_virtio.service.config_models import Config, GuestConfig
@@ -83,9 +83,9 @@ def _sockets(config: Config) -> Iterator[tuple[Path, str]]:
         if isinstance(device, NetConfig) and device.via.stream is not None:
             yield device.via.stream, where(guest, device)
         if isinstance(device, ConsoleConfig):
-            for via in (device.via, *(port.via for port in device.ports)):
-                if isinstance(via, ConsoleSocket):
-                    yield via.socket, where(guest, device)
+            for end in device.ends:
+                if isinstance(end, ConsoleEnd) and end.socket is not None:
+                    yield end.socket, where(guest, device)
 
 
 def _addresses(config: Config) -> Iterator[tuple[str, str]]:
@@ -99,8 +99,8 @@ def _one_user_of_stdio(config: Config) -> None:
         where(guest, device)
         for guest, device in devices(config)
         if isinstance(device, ConsoleConfig)
-        for via in (device.via, *(port.via for port in device.ports))
-        if via == "stdio"
+        for end in device.ends
+        if end == "stdio"
     ]
     if len(owners) > 1:
         raise DuplicateName(f'via = "stdio" is used by {owners[0]} and {owners[1]}; one terminal cannot serve both')

@@ -41,7 +41,9 @@ from ivshmem_virtio.service.config_fields import (
 
 LEAST_NET_QUEUE = 32  # Linux stops a transmit queue for ever when it is below 2 + MAX_SKB_FRAGS = 19
 SERIAL_BYTES = 20  # virtio 1.4, 5.2.6: the GET_ID buffer
-CONSOLE_QUEUE = 64
+CONSOLE_CONTROL_QUEUE = 32
+CONSOLE_WORDS = ("pty", "stdio", "null")
+CONSOLE_VIA = 'must be "pty", "stdio", "null", { socket = "PATH" }, { file = "PATH" } or { pty = "LINK" }'
 PORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -60,6 +62,8 @@ class DeviceTable(Table):
     default_window: ClassVar[int]
     least_pool: ClassVar[int]
     """Bytes behind the rings without which a single request, or a single packet, does not fit."""
+    fills_queues: ClassVar[bool] = True
+    """Whether drivers keep a buffer in every descriptor."""
 
     type: str
     name: DeviceName
@@ -108,22 +112,33 @@ class BlkConfig(DeviceTable):
         return DeviceShape(2, (self.queue_size,) * self.queues, 128)
 
 
-class ConsoleSocket(Table):
-    """A unix socket of ours that a terminal program connects to."""
+class ConsoleEnd(Table):
+    """An end with a path: a unix socket that is listened on, a file that is appended to, a link to the terminal."""
 
-    socket: HostPath
+    socket: HostPath | None = None
+    file: HostPath | None = None
+    pty: HostPath | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_kind(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise ValueError(CONSOLE_VIA)
+        only_one_of(data, ("socket", "file", "pty"))
+        return data
 
 
 def _console_word(value: str) -> str:
-    if value not in ("pty", "stdio"):
-        raise ValueError('must be "pty", "stdio" or { socket = "PATH" }')
+    if value not in CONSOLE_WORDS:
+        raise ValueError(CONSOLE_VIA)
     return value
 
 
 ConsoleVia = Annotated[
-    Annotated[StrictStr, AfterValidator(_console_word), Tag("word")] | Annotated[ConsoleSocket, Tag("table")],
+    Annotated[StrictStr, AfterValidator(_console_word), Tag("word")] | Annotated[ConsoleEnd, Tag("table")],
     Discriminator(lambda value: "word" if isinstance(value, str) else "table"),
 ]
+"""Where a console or port ends on the host."""
 
 
 class PortConfig(Table):
@@ -149,19 +164,27 @@ class ConsoleConfig(DeviceTable):
     type: Literal["console"]
     via: ConsoleVia = "pty"
     ports: Annotated[tuple[PortConfig, ...], Field(max_length=30)] = ()
-    columns: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
-    rows: Annotated[StrictInt, Field(ge=1, le=65535)] | None = None
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> ConsoleConfig:
-        if (self.columns is None) != (self.rows is None):
-            raise ValueError("must have both columns and rows, or neither")
-        return self
+    columns: Annotated[StrictInt, Field(ge=1, le=65535)] = 80
+    rows: Annotated[StrictInt, Field(ge=1, le=65535)] = 25
+    queue_size: QueueSize = 64
 
     @property
     def shape(self) -> DeviceShape:
         """Receive and transmit of the console; with ports, two control queues and a pair for each port."""
-        return DeviceShape(3, (CONSOLE_QUEUE,) * (4 + 2 * len(self.ports) if self.ports else 2), 12)
+        pair = (self.queue_size, self.queue_size)
+        control = (CONSOLE_CONTROL_QUEUE, CONSOLE_CONTROL_QUEUE)
+        return DeviceShape(3, (*pair, *control, *pair * len(self.ports)) if self.ports else pair, 12)
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Ports as pairs of name and end, which is how the class takes them."""
+        plain = super().keys
+        return {**plain, "ports": [[port["name"], port["via"]] for port in plain["ports"]]}
+
+    @property
+    def ends(self) -> tuple[str | ConsoleEnd, ...]:
+        """The host's end of the console, and of every port."""
+        return (self.via, *(port.via for port in self.ports))
 
 
 class NetVia(Table):
@@ -219,6 +242,7 @@ class RngConfig(DeviceTable):
 
     default_window: ClassVar[int] = 256 << 10
     least_pool: ClassVar[int] = 16 << 10
+    fills_queues: ClassVar[bool] = False
 
     type: Literal["rng"]
     source: HostPath = Path("/dev/urandom")

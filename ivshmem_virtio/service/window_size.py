@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """How large a window a device needs.
 
-Least: registers and rings, and one page of buffer for every descriptor of every queue (what Linux drivers post to
-receive queues), never less than what one request of the type takes. Default: that of the type, or the
+Least: registers and rings, and one page of buffer for every descriptor of every queue where drivers fill queues (what
+Linux posts to receive queues), never less than what one request of the type takes. Default: that of the type, or the
 next power of two above the least where many or long queues make this more.
 """
 
@@ -22,7 +22,7 @@ def reserved(shape: DeviceShape) -> int:
 
 def least_window(device: DeviceTable, shape: DeviceShape) -> int:
     """The smallest window, in bytes, this device is given."""
-    pool = max(device.least_pool, PAGE_SIZE * sum(shape.queue_sizes))
+    pool = max(device.least_pool, PAGE_SIZE * sum(shape.queue_sizes) if device.fills_queues else 0)
     return max(MINIMUM_WINDOW, round_up(reserved(shape) + pool, PAGE_SIZE))
 
 
