@@ -41,7 +41,7 @@ class Guest:
         monitor, its_monitor = socket.socketpair()
         with its_control, its_monitor, self._qemu_log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*_ends_with_us(), *arguments, *self._channels(its_control.fileno(), its_monitor.fileno())],
+                [*ends_with_us(), *arguments, *self._channels(its_control.fileno(), its_monitor.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -175,6 +175,6 @@ class Guest:
         return lines[-1].removeprefix("qemu-system-x86_64: ") if lines else ""
 
 
-def _ends_with_us() -> list[str]:
+def ends_with_us() -> list[str]:
     """Prefix that has the kernel end QEMU when the thread that started it ends, however that happens."""
     return [tool("setpriv", "util-linux"), "--pdeathsig", "KILL", "--"]

@@ -27,7 +27,7 @@ class Boot:
     """What a guest boots: kernel image, initramfs, and what to append to the kernel command line."""
 
     image: Path
-    initrd: Path
+    initrd: Path | None
     append: str = ""
 
 
@@ -52,7 +52,8 @@ def qemu_arguments(
     arguments += ["-m", str(memory_mib), "-smp", str(cpus)]
     arguments += doorbell_arguments(doorbells)
     if boot is not None:
-        arguments += ["-kernel", str(boot.image), "-initrd", str(boot.initrd), "-append", boot.append]
+        arguments += ["-kernel", str(boot.image), "-append", boot.append]
+        arguments += ["-initrd", str(boot.initrd)] if boot.initrd is not None else []
     return [*arguments, *extra]
 
 
