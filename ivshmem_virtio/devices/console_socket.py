@@ -87,8 +87,8 @@ class SocketSink(DescriptorSink):
         self._accepting = False
         client.setblocking(False)
         self._client = client
-        self._watch()
         self._attach(client.fileno(), client.fileno())
+        self._watch()
 
     def _watch(self) -> None:
         """Input is not read while the driver has no room, so the client's departure has to be looked for."""
