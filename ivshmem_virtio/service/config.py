@@ -24,7 +24,7 @@ from ivshmem_virtio.service.config_messages import one_line
 from ivshmem_virtio.service.config_models import Config, GuestConfig, ServiceConfig
 from ivshmem_virtio.service.plan import plans
 
-__all__ = ["Config", "GuestConfig", "load_config", "parse_config", "select_guest"]
+__all__ = ["Config", "GuestConfig", "load_config", "parse_config", "select_guest", "validate"]
 
 
 def load_config(path: Path, *, images: bool = True) -> Config:
@@ -54,7 +54,7 @@ def parse_config(text: str, folder: Path) -> Config:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigSyntaxError(f"not valid TOML: {error}") from None
-    config = _validate(data, folder)
+    config = validate(data, folder)
     check_names(config)
     check_sockets(config)
     check_owner(config)
@@ -78,8 +78,11 @@ def select_guest(config: Config, name: str | None) -> GuestConfig:
     raise NoSuchGuest(f'the configuration has no guest "{name}"; it has: {names}')
 
 
-def _validate(data: dict[str, Any], folder: Path) -> Config:
-    """Two passes, because what a guest leaves out follows from the service."""
+def validate(data: dict[str, Any], folder: Path) -> Config:
+    """Table by table; rules between tables are checked later. Raises ConfigError without a file name.
+
+    Two passes, because what a guest leaves out follows from the service.
+    """
     context: dict[str, Any] = {"folder": folder}
     if "service" not in data:
         raise MissingKey("the table [service] is missing; it needs at least a name")

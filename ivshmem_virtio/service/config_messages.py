@@ -66,7 +66,9 @@ def _explain(detail: ErrorDetails, loc: Location, data: Any) -> ConfigError:
         return InvalidValue(f"{_place(loc, data)}{_union(detail)}")
     rule = str(context["error"]) if "error" in context else RULES.get(kind, detail["msg"]).format(**context)
     last = loc[-1] if loc else ""
-    if _is_key(loc, data):
+    # A rule about a table as a whole names the table; everything else names a key and its value.
+    whole_table = kind == "value_error" and isinstance(detail["input"], dict)
+    if _is_key(loc, data) and not whole_table:
         return InvalidValue(f"{_place(loc[:-1], data)}{last} = {_shown(detail['input'])} {rule}")
     return InvalidValue(f"{_place(loc, data)}{rule}")
 

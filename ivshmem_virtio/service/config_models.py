@@ -24,7 +24,7 @@ def default_runtime_dir(name: str) -> Path:
         return Path("/run/ivshmem-virtio") / name
     own = os.environ.get("XDG_RUNTIME_DIR")
     if not own:
-        raise ValueError("must be given: XDG_RUNTIME_DIR is not set and only root may use /run")
+        raise ValueError("runtime_dir must be given: XDG_RUNTIME_DIR is not set, and only root may use /run")
     return Path(own) / "ivshmem-virtio" / name
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-PATTERN = re.compile(r"(\d{1,15})([KMGT]?)(?:i?B)?")
+PATTERN = re.compile(r"(\d{1,18})([KMGT]?)(?:i?B)?")
 
 
 def parse_size(text: object) -> int:
