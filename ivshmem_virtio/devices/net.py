@@ -85,16 +85,24 @@ class Net(Device):
         self._log = logging.getLogger(f"ivshmem_virtio.net.{name}")
         self._loop: AbstractEventLoop | None = None
         self._link_up = False
+        self._spare: deque[Chain] = deque()
+        self._spare_room = 0
+        self._spare_of: Queue | None = None
         self._forget_driver()
 
     def _forget_driver(self) -> None:
         self._driver: DriverHandle | None = None
         self._features = 0
+        self._mergeable = False
+        self._longest = LONGEST_FRAME
         self._receive: Queue | None = None
         self._transmit: Queue | None = None
-        self._spare: deque[Chain] = deque()
-        self._spare_room = 0
         self._violation: IvshmemVirtioError | None = None
+
+    def _forget_spares(self) -> None:
+        self._spare.clear()
+        self._spare_room = 0
+        self._spare_of = None
 
     # -- what is offered ----------------------------------------------------------------------------------------------
 
@@ -119,15 +127,24 @@ class Net(Device):
 
     def close(self) -> None:
         self._forget_driver()
+        self._forget_spares()
         self._via.close()
 
     def activate(self, driver: DriverHandle) -> None:
         self._driver = driver
         self._features = with_dependencies(driver.features)
+        self._mergeable = bool(driver.features & Feature.MRG_RXBUF)
+        if self.mtu is not None and driver.features & Feature.MTU:
+            self._longest = self.mtu + ETHERNET_HEADER + _VLAN_TAG
         self._receive, self._transmit = driver.queues[RECEIVE], driver.queues[TRANSMIT]
+        if self._spare_of is not self._receive:
+            self._forget_spares()
+            self._spare_of = self._receive
         self._via.set_features(self._features)
 
     def deactivate(self) -> None:
+        # Buffers set aside stay known: the reset of the other queue alone (virtio 1.4, 2.6.1) hands this very queue
+        # back, and the driver would wait for them for ever. After any other reset the queue is a new one.
         self._forget_driver()
         self._via.set_features(0)
         self._via.resume()
@@ -190,7 +207,8 @@ class Net(Device):
         if queue is None or self._violation is not None:
             self.counters.receive_inactive += 1
             return True
-        if self._exceeds_mtu(header, length):
+        if length > self._longest and header[1] & ~_GSO_ECN == GSO_NONE:
+            # What was told as MTU is kept to, except by what is to be segmented (5.1.4.1).
             self.counters.receive_too_long += 1
             return True
         try:
@@ -209,18 +227,12 @@ class Net(Device):
         if self._receive is not None:
             self._receive.flush()
 
-    def _exceeds_mtu(self, header: bytes, length: int) -> bool:
-        """A device that told its MTU passes on nothing longer, unless it is to be segmented (5.1.4.1)."""
-        if self.mtu is None or not self._features & Feature.MTU or header[1] & ~_GSO_ECN != GSO_NONE:
-            return False
-        return length > self.mtu + ETHERNET_HEADER + _VLAN_TAG
-
     def _buffers_for(self, queue: Queue, needed: int) -> list[Chain] | None:
         """Chains with room for ``needed`` bytes; none where no number of buffers would do; None where more must come.
 
         Chains taken but not sufficient stay aside for the next attempt.
         """
-        most = queue.size if self._features & Feature.MRG_RXBUF else 1
+        most = queue.size if self._mergeable else 1
         for _ in range(queue.size):
             if self._spare_room >= needed or len(self._spare) >= most:
                 break
@@ -270,8 +282,7 @@ class Net(Device):
     def _stop_with(self, violation: IvshmemVirtioError) -> None:
         """The driver broke a rule of the rings: touch no ring again, and say so at the next ``handle_queue``."""
         self._violation = violation
-        self._spare.clear()
-        self._spare_room = 0
+        self._forget_spares()
 
     # -- link ---------------------------------------------------------------------------------------------------------
 
@@ -344,6 +355,7 @@ def with_dependencies(accepted: int) -> int:
 
 def make_via(name: str, via: Mapping[str, Any], switch: Switch | None) -> Via:
     """The way out that a ``via`` table describes; raises ViaError."""
+    via = {key: value for key, value in via.items() if value is not None}
     kinds = sorted(via.keys() & {"stream", "tap", "switch"})
     if len(kinds) != 1:
         raise ViaError(f"net device {name}: 'via' must name exactly one of stream, tap, switch, not {sorted(via)}")

@@ -70,7 +70,9 @@ class NetHeader(NamedTuple):
         return _LAYOUT.pack(*self, 1)
 
 
-PLAIN_HEADER = NetHeader().pack()
+_PLAIN = NetHeader()
+_NOTHING_TO_DO = bytes(HEADER_SIZE - 2)
+PLAIN_HEADER = _PLAIN.pack()
 """Header of a frame with nothing left to do."""
 
 
@@ -86,6 +88,8 @@ def check_transmitted(raw: bytes, length: int, accepted: int) -> NetHeader | Non
     """
     if len(raw) != HEADER_SIZE:
         return None
+    if raw.startswith(_NOTHING_TO_DO):
+        return _PLAIN
     flags, gso_type, hdr_len, gso_size, csum_start, csum_offset, _ = _LAYOUT.unpack(raw)
     flags &= F_NEEDS_CSUM
     if flags and not (accepted & Feature.CSUM and csum_start + csum_offset + 2 <= length):
@@ -102,6 +106,8 @@ def check_transmitted(raw: bytes, length: int, accepted: int) -> NetHeader | Non
 
 def needed_to_receive(header: NetHeader) -> int:
     """Feature bits a driver must have accepted to be given a frame with this header (5.1.6.4.1)."""
+    if header is _PLAIN:
+        return 0
     needed = int(Feature.GUEST_CSUM) if header.needs_checksum else 0
     if header.gso != GSO_NONE:
         needed |= _GUEST_FEATURE[header.gso]

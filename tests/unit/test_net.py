@@ -234,6 +234,19 @@ def test_before_a_driver_and_after_its_reset_frames_are_dropped(wire: tuple[NetG
     assert guest.window.read(held.writable[0][0], 64) == b"\xee" * 64
 
 
+def test_buffers_set_aside_survive_the_reset_of_the_other_queue(wire: tuple[NetGuest, socket.socket]) -> None:
+    guest, peer = wire
+    guest.give_buffers(1, 64)
+    peer.sendall(framed(FRAME))
+    guest.run_until(lambda: net(guest).counters.receive_waits)
+    guest.device.deactivate()
+    guest.device.activate(guest.driver)
+    guest.give_buffers(1, 64)
+    peer.sendall(framed(FRAME))
+    guest.run_until(lambda: net(guest).counters.received_frames == 1)
+    assert [request.written for request in guest.collect(0)] == [64, 62]
+
+
 def test_a_broken_receive_ring_is_reported_where_the_transport_listens(wire: tuple[NetGuest, socket.socket]) -> None:
     guest, peer = wire
     guest.give_buffers(1)
