@@ -10,9 +10,10 @@ from typing import Any
 from ivshmem_virtio.inspect.diagnosis import Finding
 from ivshmem_virtio.inspect.guest_view import GuestView
 from ivshmem_virtio.inspect.link_view import LinkView
-from ivshmem_virtio.inspect.names import device_name, field_name, flag_names, state_name, status_names
+from ivshmem_virtio.inspect.names import field_name, flag_names, state_name, status_names
 from ivshmem_virtio.inspect.queue_view import QueueView
 from ivshmem_virtio.link.layout import Capability
+from ivshmem_virtio.transport.feature_names import device_type
 
 VERSION = 1
 
@@ -41,7 +42,7 @@ def _guest(view: GuestView) -> dict[str, Any]:
 def _link(link: LinkView, findings: tuple[Finding, ...]) -> dict[str, Any]:
     return {
         "name": link.name,
-        "device": device_name(link.device_id),
+        "device": device_type(link.device_id),
         "device_id": link.device_id,
         "offset": link.offset,
         "window": link.window_size,

@@ -11,10 +11,11 @@ from rich.table import Table
 from ivshmem_virtio.inspect.diagnosis import NOBODY, Finding
 from ivshmem_virtio.inspect.guest_view import GuestView
 from ivshmem_virtio.inspect.link_view import LinkView
-from ivshmem_virtio.inspect.names import device_name, field_name, flag_names, state_name, status_names
+from ivshmem_virtio.inspect.names import field_name, flag_names, state_name, status_names
 from ivshmem_virtio.inspect.queue_view import QueueView
 from ivshmem_virtio.link.layout import Capability
 from ivshmem_virtio.service.size import format_size
+from ivshmem_virtio.transport.feature_names import device_type
 
 
 def print_guest(console: Console, view: GuestView) -> None:
@@ -24,7 +25,7 @@ def print_guest(console: Console, view: GuestView) -> None:
         console.print(f"  {_text(finding)}", soft_wrap=True)
     console.print(_links_table(view))
     for link, findings in zip(view.links, view.due, strict=True):
-        console.print(f"[bold]{link.name}[/] ({device_name(link.device_id)})")
+        console.print(f"[bold]{link.name}[/] ({device_type(link.device_id)})")
         for finding in findings:
             console.print(f"  {_text(finding)}", soft_wrap=True)
         _print_details(console, link)
@@ -43,7 +44,7 @@ def _links_table(view: GuestView) -> Table:
     for link in view.links:
         table.add_row(
             link.name,
-            device_name(link.device_id),
+            device_type(link.device_id),
             f"{link.offset:#x}",
             format_size(link.window_size),
             state_name(link.backend_state),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import OutsideWindow
-from ivshmem_virtio.inspect.names import feature_names
 from ivshmem_virtio.inspect.queue_view import QueueView, view_queue
 from ivshmem_virtio.inspect.region_file import RegionFile
 from ivshmem_virtio.inspect.status_file import LinkStatus
@@ -16,6 +15,7 @@ from ivshmem_virtio.link.state_table import entry_offset
 from ivshmem_virtio.service.plan import LinkPlan
 from ivshmem_virtio.transport.driver_backend import Backend, read_backend
 from ivshmem_virtio.transport.driver_errors import BackendViolation
+from ivshmem_virtio.transport.feature_names import feature_names
 from ivshmem_virtio.transport.transaction import Transaction
 
 

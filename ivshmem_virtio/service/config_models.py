@@ -16,6 +16,8 @@ from ivshmem_virtio.service.size import format_size, is_power_of_two, next_power
 
 LARGEST_REGION = 1 << 40
 MOST_VECTORS = 64
+LEAST_MEMORY = 64 << 20
+MEMORY_UNIT = 1 << 20
 
 
 def default_runtime_dir(name: str) -> Path:
@@ -57,6 +59,13 @@ class VmConfig(Table):
     memory: Size = 512 << 20
     cpus: Annotated[StrictInt, Field(ge=1, le=256)] = 1
     kernel: HostPath | None = None
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, value: int) -> int:
+        if value < LEAST_MEMORY or value % MEMORY_UNIT:
+            raise ValueError(f'must be at least "{format_size(LEAST_MEMORY)}", in whole megabytes')
+        return value
 
 
 class GuestConfig(Table):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ivshmem_virtio.devices import registry
-from ivshmem_virtio.service.config import NoSuchGuest, load_config, parse_config, select_guest, validate
+from ivshmem_virtio.service.config import load_config, parse_config, select_guest, validate
 from ivshmem_virtio.service.config_devices import BlkConfig, ConsoleConfig, ForeignConfig, NetConfig, RngConfig
-from ivshmem_virtio.service.config_errors import ConfigError
+from ivshmem_virtio.service.config_errors import ConfigError, NoSuchGuest
 from ivshmem_virtio.service.size import format_size, next_power_of_two, parse_size
 from tests.unit.service_file import ServiceFile
 
