@@ -77,6 +77,7 @@ class Console(Device):
         self._outbox = ControlOutbox()
         self._control: Queue | None = None
         self._driver: DriverHandle | None = None
+        self._known_queues: list[Queue | None] = []
         self._multiport = False
 
     def _check(self, columns: int, rows: int, names: list[str]) -> None:
@@ -136,6 +137,7 @@ class Console(Device):
 
     def close(self) -> None:
         """Take down every sink."""
+        self._forget_driver()
         for port in self.ports:
             port.sink.close()
 
@@ -155,18 +157,29 @@ class Console(Device):
         """Ports may be used; with MULTIPORT once the driver has said that it is ready."""
         self._driver = driver
         self._multiport = bool(driver.features & Feature.MULTIPORT)
-        queues = driver.queues
+        queues = list(driver.queues)
+        if not self._is_known(queues):
+            self._forget_driver()
+        self._known_queues = queues
         if self._multiport:
             self._control = queues[CONTROL_RECEIVE]
         for port in self.ports if self._multiport else self.ports[:1]:
-            port.activate(queues[port.queues[0]], multiport=self._multiport)
-            port.look_for_input()
+            port.activate(queues[port.queues[0]])
+
+    def _is_known(self, queues: list[Queue | None]) -> bool:
+        """After the reset of single queues (virtio 1.4, 2.6.1) the others are those of before, and so is the driver."""
+        return any(new is not None and new is old for new, old in zip(queues, self._known_queues, strict=False))
+
+    def _forget_driver(self) -> None:
+        self._known_queues = []
+        self._outbox.clear()
+        for port in self.ports:
+            port.forget_driver(multiport=self._multiport)
 
     def deactivate(self) -> None:
         """Reset: the host side keeps what it has, input waits there."""
         for port in self.ports:
             port.deactivate()
-        self._outbox.clear()
         self._driver = self._control = None
         self._multiport = False
 

@@ -41,6 +41,7 @@ class Port:
         self.driver_open = False
         self._receive: Queue | None = None
         self._held: Chain | None = None
+        self._held_of: Queue | None = None
         self._most = most
         self._on_host_changed = on_host_changed
         self._on_size_changed = on_size_changed
@@ -56,16 +57,24 @@ class Port:
         """Whether the driver is told that somebody is there; a console says so always and keeps its output."""
         return self.console or self.sink.connected
 
-    def activate(self, receive: Queue | None, *, multiport: bool) -> None:
-        """Queues exist. Without MULTIPORT there is no opening and closing, and the port is open."""
+    def activate(self, receive: Queue | None) -> None:
+        """Queues exist. A buffer set aside stays good for as long as its queue lives."""
         self._receive = receive
-        self.driver_open = not multiport
+        if self._held_of is not receive:
+            self._held = None
+            self._held_of = receive
+        self.look_for_input()
 
     def deactivate(self) -> None:
-        """Forget queues, buffers and everything the driver said."""
+        """The queues may not be touched any more."""
         self.sink.want_input(False)
-        self._receive = self._held = None
-        self.announced = self.ready = self.driver_open = False
+        self._receive = None
+
+    def forget_driver(self, *, multiport: bool) -> None:
+        """The driver is a new one. Without MULTIPORT there is no opening and closing, and the port is open."""
+        self._held = self._held_of = None
+        self.announced = self.ready = False
+        self.driver_open = not multiport
 
     def set_driver_open(self, is_open: bool) -> None:
         """The driver opened or closed its side."""

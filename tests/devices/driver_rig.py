@@ -83,6 +83,7 @@ class DriverRig:
         self.device = device
         self.loop = asyncio.new_event_loop()
         self.indirect = indirect
+        self._event_idx = event_idx
         fd = os.memfd_create("driver-rig")
         os.ftruncate(fd, window)
         self.window = Window(fd, 0, window)
@@ -96,7 +97,7 @@ class DriverRig:
             raise
         for index, size in enumerate(device.queue_sizes):
             if queues is None or index in queues:
-                self.rings[index] = self._lay_out(index, size, event_idx)
+                self.rings[index] = self._lay_out(index, size)
         self._buffers = self._next
         accepted = device.features if features is None else features & device.features
         transport = VERSION_1 | (EVENT_IDX if event_idx else 0) | (INDIRECT if indirect else 0)
@@ -104,12 +105,13 @@ class DriverRig:
         self.driver = RigDriver(accepted | transport, enabled)
         device.activate(self.driver)
 
-    def _lay_out(self, index: int, size: int, event_idx: bool) -> RigQueue:
+    def _lay_out(self, index: int, size: int) -> RigQueue:
         desc = self._take(16 * size, 64)
         avail = self._take(6 + 2 * size, 64)
         used = self._take(6 + 8 * size, 64)
-        device_side = DeviceQueue(self.window, size, desc, avail, used, event_idx=event_idx, indirect=self.indirect)
-        driver_side = DriverQueue(self.window, size, desc, avail, used, event_idx=event_idx, indirect=self.indirect)
+        place = (self.window, size, desc, avail, used)
+        device_side = DeviceQueue(*place, event_idx=self._event_idx, indirect=self.indirect)
+        driver_side = DriverQueue(*place, event_idx=self._event_idx, indirect=self.indirect)
 
         def notify() -> None:
             self.rings[index].notifications += 1
@@ -215,6 +217,22 @@ class DriverRig:
     def run_for(self, seconds: float) -> None:
         """Turn the event loop for a while, for tests that nothing happens."""
         self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    def renew_queue(self, index: int) -> None:
+        """The driver resets one queue and enables it again (virtio 1.4, 2.6.1); the others stay."""
+        self._renew([index])
+
+    def renew_all(self) -> None:
+        """The driver resets the device and sets it up again."""
+        self._renew(list(self.rings))
+
+    def _renew(self, indices: list[int]) -> None:
+        for index in indices:
+            self.rings[index] = self._lay_out(index, self.rings[index].device.size)
+        self._buffers = self._next
+        self.driver.queues = [self.rings[i].device if i in self.rings else None for i in range(len(self.driver.queues))]
+        self.device.deactivate()
+        self.device.activate(self.driver)
 
     def reset(self) -> None:
         """The driver resets the device; its rings are gone."""

@@ -444,9 +444,33 @@ def test_a_driver_without_multiport_has_one_plain_console(path: Path) -> None:
 def test_reset_starts_the_control_protocol_again(multi: Multiport) -> None:
     multi.come_up()
     multi.heard()
-    multi.console.deactivate()
-    multi.console.activate(multi.rig.driver)
+    multi.rig.renew_all()
+    multi.post_control(5)
     assert multi.say(0, READY) == [(0, ADD, 0), (1, ADD, 0), (2, ADD, 0)]
+
+
+def test_reset_of_one_queue_leaves_the_others_as_they_were(multi: Multiport) -> None:
+    multi.come_up()
+    multi.say(1, OPEN, 1)
+    multi.heard()
+    with connect(multi.rig, multi.console, multi.path, 1) as client:
+        multi.heard()
+        multi.rig.post(RECEIVE_1, writable=64)
+        multi.rig.kick(RECEIVE_1)
+        client.send(b"before")
+        assert multi.rig.wait_for(RECEIVE_1)[0].data[:6] == b"before"
+        request = multi.rig.post(RECEIVE_1, writable=64)
+        multi.console.ports[1].input_ready()  # takes the buffer although there is nothing to put in yet
+        multi.rig.renew_queue(TRANSMIT_1)
+        client.send(b"after")
+        assert multi.rig.wait_for(RECEIVE_1) == [request]
+        assert request.data[:5] == b"after"
+        multi.rig.request(TRANSMIT_1, b"and out")
+        assert received(multi.rig, client, 7) == b"and out"
+    multi.rig.post(RECEIVE_1, writable=64)
+    multi.rig.kick(RECEIVE_1)
+    multi.rig.run_until(lambda: not multi.console.ports[1].sink.connected)
+    assert multi.heard() == [(1, OPEN, 0)]
 
 
 def test_ring_broken_by_the_driver_does_not_break_the_loop(rig: DriverRig, console: Console, path: Path) -> None:
