@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from ivshmem_virtio.memory.owner import Owner
 from ivshmem_virtio.peer.errors import SocketInUse, SocketNotCreated, SocketPathTaken, SocketPathTooLong
@@ -19,34 +19,32 @@ BACKLOG = 16
 PAUSE_SECONDS = 1.0
 
 
-class Loop(Protocol):
-    """What is needed of an event loop."""
-
-    def add_reader(self, fd: socket.socket, callback: Callable[[], object]) -> object: ...
-    def remove_reader(self, fd: socket.socket) -> object: ...
-    def call_later(self, delay: float, callback: Callable[[], object]) -> object: ...
-
-
 class Listener:
     """A listening socket at a path, which hands each connection to ``accepted``."""
 
     def __init__(
         self,
-        loop: Loop,
+        loop: asyncio.AbstractEventLoop,
         path: Path,
         accepted: Callable[[socket.socket], None],
         trouble: Callable[[str], None],
         *,
         mode: int = 0o600,
         owner: Owner | None = None,
+        inherited: socket.socket | None = None,
     ) -> None:
-        """Raises SocketInUse, SocketPathTaken, SocketPathTooLong and SocketNotCreated."""
+        """Takes ``inherited``, a socket that listens at ``path`` already, or makes one.
+
+        Raises SocketInUse, SocketPathTaken, SocketPathTooLong and SocketNotCreated.
+        """
         self.path = path
         self._loop = loop
         self._accepted = accepted
         self._trouble = trouble
-        self._socket = listen_at(path, mode, owner)
-        self._inode = os.stat(path).st_ino
+        self._socket = inherited or listen_at(path, mode, owner)
+        self._socket.setblocking(False)
+        # The path of an inherited socket belongs to who made it, and outlives us.
+        self._inode = None if inherited is not None else os.stat(path).st_ino
         self._closed = False
         loop.add_reader(self._socket, self._accept)
 

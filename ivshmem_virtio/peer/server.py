@@ -88,15 +88,25 @@ class IvshmemServer:
     # What can join.
 
     def add_guest(
-        self, name: str, path: Path, peer_id: int, vectors: int, *, mode: int = 0o600, owner: Owner | None = None
+        self,
+        name: str,
+        path: Path,
+        peer_id: int,
+        vectors: int,
+        *,
+        mode: int = 0o600,
+        owner: Owner | None = None,
+        inherited: socket.socket | None = None,
     ) -> None:
         """A socket for one client at a time, which always is peer ``peer_id`` with the same eventfds.
+
+        ``inherited`` is a socket that listens at ``path`` already (socket activation).
 
         Raises PeerIdTaken, PeerIdOutOfRange, VectorCountOutOfRange and what Listener raises.
         """
         peer = self._new_peer(peer_id, vectors, fixed=True)
         try:
-            self._listen(path, partial(self._guest_connects, name, peer), mode, owner)
+            self._listen(path, partial(self._guest_connects, name, peer), mode, owner, inherited)
         except BaseException:
             del self._peers[peer_id]
             raise
@@ -170,8 +180,17 @@ class IvshmemServer:
 
     # Joining.
 
-    def _listen(self, path: Path, accepted: Callable[[socket.socket], None], mode: int, owner: Owner | None) -> None:
-        self._listeners.append(Listener(self._loop, path, accepted, log.error, mode=mode, owner=owner))
+    def _listen(
+        self,
+        path: Path,
+        accepted: Callable[[socket.socket], None],
+        mode: int,
+        owner: Owner | None,
+        inherited: socket.socket | None = None,
+    ) -> None:
+        self._listeners.append(
+            Listener(self._loop, path, accepted, log.error, mode=mode, owner=owner, inherited=inherited)
+        )
 
     def _guest_connects(self, name: str, peer: Peer, stream: socket.socket) -> None:
         if peer.present and peer.connection is not None and has_hung_up(peer.connection.stream):
@@ -231,9 +250,9 @@ class IvshmemServer:
             data = peer.connection.stream.recv(64)
         except BlockingIOError:
             return
-        except OSError as error:
-            self._drop(peer, f"left: {error.strerror}")
-            return
+        except OSError:
+            # It closed the connection without having read everything.
+            data = b""
         self._drop(peer, f"dropped, it wrote {len(data)} bytes where the protocol has none" if data else "left")
 
     # Leaving.

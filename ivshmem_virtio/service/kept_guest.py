@@ -12,6 +12,7 @@ from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.memory.owner import Owner
 from ivshmem_virtio.memory.region import Region
 from ivshmem_virtio.peer.server import IvshmemServer
+from ivshmem_virtio.service.activation import inherited_socket
 from ivshmem_virtio.service.attachment import Attachment, Descriptors, ServedLink
 from ivshmem_virtio.service.config import Config, GuestConfig
 from ivshmem_virtio.service.plan import FRONTEND_PEER, LinkPlan, plan
@@ -57,6 +58,7 @@ class KeptGuest:
             self._guest.vectors,
             mode=self._config.service.mode,
             owner=self._owner,
+            inherited=inherited_socket(self._guest.socket),
         )
         self._doorbells[FRONTEND_PEER] = self._server.doorbells(FRONTEND_PEER)
         self._directory.set_up(self._plan.layouts)
