@@ -75,7 +75,9 @@ def _build(kernel: Kernel, source: Path, files: list[Path], folder: Path) -> Non
             check=False,
             env={**environment, "LC_ALL": "C.UTF-8"},
         )
-    complaint = re.search(r"^.*(?:\berror\b|warning|WARNING|\*\*\*).*$", _without_harmless(done.stdout), re.MULTILINE)
+    complaint = re.search(
+        r"^.*(?:error: |warning: |WARNING: |ERROR: |\*\*\* ).*$", _without_harmless(done.stdout), re.MULTILINE
+    )
     if done.returncode != 0 or complaint or not (folder / f"{MODULE}.ko").is_file():
         reason = (
             complaint.group(0).strip().replace(str(folder), str(source))
