@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,9 +117,9 @@ def test_one_request_takes_at_most_a_quarter_of_the_window(window: int, queue_si
         ({"serial": "ä"}, "ASCII"),
     ],
 )
-def test_options_that_make_no_disk(image: Path, options: dict[str, int], words: str) -> None:
+def test_options_that_make_no_disk(image: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(BlkOptionInvalid, match=words):
-        Blk("root", path=image, **({"window": WINDOW} | options))  # type: ignore[arg-type]  # a table of wrong options
+        Blk("root", path=image, **({"window": WINDOW} | options))
 
 
 def one_line(error: pytest.ExceptionInfo[DeviceError], path: Path) -> str:

@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -347,6 +348,22 @@ def test_a_full_ring_is_served_in_one_go(rig: DriverRig) -> None:
     rig.kick(0)
     assert rig.collect(0) == requests
     assert all(r.data == CONTENT[i * 512 : i * 512 + 512] + OK for i, r in enumerate(requests))
+
+
+def test_a_slow_request_does_not_keep_back_those_before_it(rig: DriverRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    returned_meanwhile: list[int] = []
+
+    def slow_read(fd: int, views: list[memoryview], offset: int) -> int:
+        returned_meanwhile.append(len(rig.collect(0)))
+        time.sleep(0.005)
+        return real_read(fd, views, offset)
+
+    real_read = os.preadv
+    monkeypatch.setattr(os, "preadv", slow_read)
+    for sector in range(4):
+        rig.post(0, header(IN, sector), [512, 1])
+    rig.kick(0)
+    assert returned_meanwhile == [0, 1, 1, 1]
 
 
 def test_limits_on_zeroing_keep_one_request_short() -> None:

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,9 +83,9 @@ def test_identity_and_configuration() -> None:
         ({"ports": [(str(i), "null") for i in range(40)]}, "40 extra ports"),
     ],
 )
-def test_options_that_make_no_console(options: dict[str, object], words: str) -> None:
+def test_options_that_make_no_console(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConsoleOptionInvalid, match=words):
-        Console("serial", via="null", window=WINDOW, **options)  # type: ignore[arg-type]  # a table of wrong options
+        Console("serial", via="null", window=WINDOW, **options)
 
 
 @pytest.mark.parametrize("spec", ["tty", "", {"socket": "a", "file": "b"}, {}, {"pipe": "x"}, {"null": "x"}])

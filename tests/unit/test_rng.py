@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,6 +130,6 @@ def test_rate_is_kept() -> None:
     ("options", "words"),
     [({"source": "/nowhere/random"}, "/nowhere/random: No such file"), ({"bytes_per_second": 9}, "10 is the least")],
 )
-def test_options_that_make_no_source(options: dict[str, object], words: str) -> None:
+def test_options_that_make_no_source(options: dict[str, Any], words: str) -> None:
     with pytest.raises(EntropySourceUnusable, match=words):
-        DriverRig(Rng("rng", window=WINDOW, **options), window=WINDOW)  # type: ignore[arg-type]  # wrong on purpose
+        DriverRig(Rng("rng", window=WINDOW, **options), window=WINDOW)
