@@ -29,8 +29,8 @@ VECTOR_NUMBERS = 0x10000
 def encode_entry(state: EntryState, layout: LinkLayout) -> bytes:
     """The body of an entry; raises EntryNameInvalid."""
     name = layout.name.encode()
-    if not name or len(name) > ENTRY_NAME_SIZE or b"\0" in name:
-        raise EntryNameInvalid(f"link name {layout.name!r}: must have 1 to {ENTRY_NAME_SIZE} bytes, none of them zero")
+    if not name or len(name) > ENTRY_NAME_SIZE or not layout.name.isprintable():
+        raise EntryNameInvalid(f"link name {layout.name!r}: must be printable text of 1 to {ENTRY_NAME_SIZE} bytes")
     return BODY.pack(
         state,
         layout.device_id,

@@ -42,6 +42,7 @@ class Region:
         self.size = size
         self.name = name
         self._lock = lock
+        self._identity = identity(memory)
         self._closed = False
 
     @classmethod
@@ -61,7 +62,7 @@ class Region:
             if found is not None:
                 lock = _lock_stale(name, found, may_be_foreign=keep_contents)
                 if keep_contents:
-                    return cls._take_over(name, found, lock, size)
+                    return cls._take_over(name, found, lock, size, mode, owner)
                 shm.remove(name)
                 os.close(found)
                 os.close(lock)
@@ -71,13 +72,17 @@ class Region:
         raise RegionInUse(f"shared memory {name!r} is created and removed by another process all the time")
 
     @classmethod
-    def _take_over(cls, name: str, memory: int, lock: int, size: int) -> Region:
+    def _take_over(cls, name: str, memory: int, lock: int, size: int, mode: int, owner: Owner | None) -> Region:
         region = cls(memory, os.fstat(memory).st_size, name=name, lock=lock)
-        if region.size != size:
+        try:
+            if region.size != size:
+                raise RegionSizeDiffers(
+                    f"shared memory {name!r} exists with {region.size} bytes, not {size}; remove it or ask for its size"
+                )
+            give(memory, mode, owner, name)
+        except BaseException:
             region.close()
-            raise RegionSizeDiffers(
-                f"shared memory {name!r} exists with {region.size} bytes, not {size}; remove it or ask for its size"
-            )
+            raise
         return region
 
     @classmethod
@@ -169,7 +174,7 @@ class Region:
         current = shm.open_existing(self.name)
         if current is None:
             return
-        ours = os.path.sameopenfile(current, self.memory)
+        ours = identity(current) == self._identity
         os.close(current)
         if ours:
             shm.remove(self.name)
@@ -190,6 +195,12 @@ class Region:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def identity(memory: int) -> tuple[int, int]:
+    """What tells one file from all others."""
+    status = os.fstat(memory)
+    return status.st_dev, status.st_ino
 
 
 def check_size(size: int) -> None:

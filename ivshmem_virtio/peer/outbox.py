@@ -77,6 +77,10 @@ class Outbox:
             except BlockingIOError:
                 self._start_writing()
                 return
+            except ConnectionError:
+                # The end of the stream tells the same to whoever reads it.
+                self.close()
+                return
             except OSError as error:
                 self._sending_failed(error)
                 return
