@@ -29,7 +29,6 @@ def check_names(config: Config) -> None:
     _all_differ("socket", _sockets(config), "one path cannot serve both")
     _all_differ("mac", _addresses(config), "give each interface its own")
     _one_user_of_stdio(config)
-    _switches_have_two_ends(config)
 
 
 def check_sockets(config: Config) -> None:
@@ -104,16 +103,3 @@ def _one_user_of_stdio(config: Config) -> None:
     ]
     if len(owners) > 1:
         raise DuplicateName(f'via = "stdio" is used by {owners[0]} and {owners[1]}; one terminal cannot serve both')
-
-
-def _switches_have_two_ends(config: Config) -> None:
-    for name in config.switches:
-        users = [
-            where(guest, device)
-            for guest, device in devices(config)
-            if isinstance(device, NetConfig) and device.via.switch == name
-        ]
-        if len(users) == 1:
-            raise InvalidValue(
-                f'{users[0]}: switch "{name}" has no other interface; plug a second one in, or correct the name'
-            )
