@@ -25,7 +25,7 @@ cdef enum:
 
 cdef uint64_t LARGEST_CHAIN = 1 << 32
 
-# Code of each rule that the other side can break; violations.pyx has the exception and the words for it.
+# Code of each rule that the other side can break; violations.pxi has the exception and the words for it.
 cdef enum:
     AVAILABLE_INDEX_JUMP = 1
     HEAD_OUTSIDE_QUEUE
