@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* Offsets and numbers of docs/protocol.md, and of the ivshmem v1 registers. Bytes throughout. */
+#ifndef LAYOUT_H
+#define LAYOUT_H
+
+#define PAGE_BYTES 4096u
+#define LINE_BYTES 64u
+
+/* BAR0 of ivshmem v1 */
+#define REGISTER_POSITION 0x08u
+#define REGISTER_DOORBELL 0x0cu
+#define REGISTERS_BYTES 0x100u
+
+/* Directory header and entries */
+#define DIRECTORY_MAGIC "IVSHMVIO"
+#define DIRECTORY_VERSION_OFFSET 0x08u
+#define DIRECTORY_SIZE_OFFSET 0x0cu
+#define DIRECTORY_REGION_SIZE 0x10u
+#define DIRECTORY_LINK_COUNT 0x18u
+#define DIRECTORY_ENTRY_SIZE 0x1cu
+#define DIRECTORY_FIRST_ENTRY 0x40u
+#define ENTRY_BYTES 64u
+#define ENTRY_SEQUENCE 0x00u
+#define ENTRY_STATE 0x04u
+#define ENTRY_DEVICE_ID 0x08u
+#define ENTRY_BACKEND_PEER 0x0cu
+#define ENTRY_OFFSET 0x10u
+#define ENTRY_RW_SIZE 0x18u
+#define ENTRY_STATE_TABLE_SIZE 0x20u
+#define ENTRY_OUTPUT_SIZE 0x24u
+#define ENTRY_BACKEND_VECTOR 0x2cu
+#define ENTRY_BACKEND_VECTORS 0x2eu
+#define ENTRY_NAME 0x30u
+#define ENTRY_NAME_BYTES 16u
+#define ENTRY_IN_USE 1u
+
+/* State Table */
+#define STATE_BACKEND 0u
+#define STATE_FRONTEND 4u
+#define STATE_ABSENT 0u
+#define STATE_READY 1u
+
+/* Header of a window */
+#define HEADER_REVISION 0x00u
+#define HEADER_SIZE 0x04u
+#define HEADER_TRANSACTION 0x08u
+#define HEADER_DEVICE_FEATURES 0x0cu
+#define HEADER_DEVICE_FEATURES_SEL 0x10u
+#define HEADER_DRIVER_FEATURES 0x14u
+#define HEADER_DRIVER_FEATURES_SEL 0x18u
+#define HEADER_QUEUE_SEL 0x1cu
+#define HEADER_QUEUE_SIZE 0x20u
+#define HEADER_QUEUE_DEVICE_VECTOR 0x22u
+#define HEADER_QUEUE_DRIVER_VECTOR 0x24u
+#define HEADER_QUEUE_ENABLE 0x26u
+#define HEADER_QUEUE_DESC 0x28u
+#define HEADER_QUEUE_DRIVER 0x30u
+#define HEADER_QUEUE_DEVICE 0x38u
+#define HEADER_EXT_OFFSET 0x42u
+#define HEADER_DEVICE_STATUS 0x44u
+#define HEADER_CONFIG 0x4cu
+
+/* Line 0 of the extension, and line 1 from its own start */
+#define BACKEND_LENGTH 0x00u
+#define BACKEND_CAPABILITIES 0x04u
+#define BACKEND_EPOCH 0x08u
+#define BACKEND_HEARTBEAT 0x18u
+#define BACKEND_CONFIG_LENGTH 0x1cu
+#define BACKEND_ACKNOWLEDGED 0x20u
+#define BACKEND_CONFIG_VECTOR 0x28u
+#define BACKEND_QUEUE_COUNT 0x2au
+#define FRONTEND_INCARNATION 0x00u
+#define FRONTEND_CAPABILITIES 0x08u
+#define FRONTEND_PEER_PLUS_ONE 0x0cu
+#define FRONTEND_HEARTBEAT 0x10u
+#define FRONTEND_CONFIG_VECTOR 0x14u
+#define QUEUE_RING_OFFSET 0x08u
+#define QUEUE_RING_LENGTH 0x10u
+
+#define CAPABILITY_HOST_PLACED_RINGS 1u
+#define CAPABILITY_SIZED_TRANSACTIONS 4u
+
+#endif
