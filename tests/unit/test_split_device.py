@@ -41,6 +41,7 @@ def test_a_chain_over_several_descriptors() -> None:
     chain = popped(queue)
     assert queue.pending() == 0
     assert chain.head == 4
+    assert chain.table is None
     assert chain.readable == [(BUFFER, 3), (BUFFER + 16, 4), (BUFFER + 32, 1)]
     assert chain.writable == [(BUFFER + 64, 3), (BUFFER + 80, 5)]
     assert (chain.readable_length, chain.writable_length) == (8, 8)
@@ -84,6 +85,8 @@ def test_a_table_and_the_direct_part_before_it() -> None:
     chain = popped(queue)
     assert chain.readable == [(BUFFER, 6), (BUFFER + 6, 2)]
     assert chain.writable == [(BUFFER + 32, 7)]
+    assert chain.table == (TABLE, 64)
+    assert (queue.desc, queue.driver, queue.device) == (DESC, DRIVER, DEVICE)
 
 
 def test_a_chain_as_long_as_the_queue() -> None:
