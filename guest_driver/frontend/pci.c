@@ -78,23 +78,29 @@ static void find_only_one(char *folder, size_t size)
 
 static void refuse_bound(const char *folder)
 {
-	char path[512], driver[256];
+	char path[512], target[256];
+	const char *driver;
 	ssize_t length;
 
 	path_of(path, sizeof(path), folder, "driver");
-	length = readlink(path, driver, sizeof(driver) - 1);
+	length = readlink(path, target, sizeof(target) - 1);
 	if (length < 0)
 		return;
-	driver[length] = 0;
-	fail("%s is bound to the kernel driver %s; unload that first", folder,
-	     strrchr(driver, '/') ? strrchr(driver, '/') + 1 : driver);
+	target[length] = 0;
+	driver = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
+	/* That one only forwards interrupts, and leaves the device alone. */
+	if (strcmp(driver, "uio_pci_generic"))
+		fail("%s is bound to the kernel driver %s; unload that first", folder, driver);
 }
 
 static void enable(const char *folder)
 {
-	char path[512];
+	char path[512], text[16];
 	int file;
 
+	/* The kernel counts how often a device was enabled. */
+	if (read_text(folder, "enable", text, sizeof(text)) && strtoul(text, NULL, 10))
+		return;
 	path_of(path, sizeof(path), folder, "enable");
 	file = open(path, O_WRONLY | O_CLOEXEC);
 	if (file < 0 || write(file, "1", 1) != 1)
