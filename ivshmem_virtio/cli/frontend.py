@@ -7,8 +7,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from ivshmem_virtio.cli.parameters import CONFIG_FILE, json_option
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.link.layout import Capability, LinkLayout
 from ivshmem_virtio.transport.driver import EVERYTHING, DriverTransport
-from ivshmem_virtio.transport.driver_attach import FrontendPeer, choose_link, frontend_peer
+from ivshmem_virtio.transport.driver_attach import FrontendPeer, choose_link, pci_peer, server_peer
 from ivshmem_virtio.transport.driver_blk import BLK_DEVICE_ID, SECTOR, BlkDriver
 from ivshmem_virtio.transport.driver_console import CONSOLE_DEVICE_ID, ConsoleDriver
 from ivshmem_virtio.transport.driver_errors import WrongDevice
@@ -27,13 +28,14 @@ from ivshmem_virtio.transport.driver_survey import survey
 from ivshmem_virtio.transport.feature_names import device_type
 
 Made = TypeVar("Made")
+Peer = Callable[[], AbstractContextManager[FrontendPeer]]
 
 
 @dataclass(frozen=True)
 class Choice:
     """What the options of the group say."""
 
-    socket: Path
+    peer: Peer
     link: str | None
     seconds: float
     force: bool
@@ -41,14 +43,15 @@ class Choice:
     host_placed: bool
 
 
-class NoSocketNamed(IvshmemVirtioError):
-    """Neither a socket nor a configuration was given."""
+class NoRegionNamed(IvshmemVirtioError):
+    """Nothing says which region to drive, or several options do."""
 
 
 @click.group()
 @click.option("--socket", type=click.Path(path_type=Path, dir_okay=False), metavar="PATH", help="The server's socket.")
 @click.option("--config", "config_file", type=CONFIG_FILE, metavar="CONFIG.toml", help="Take the socket from there.")
 @click.option("--guest", metavar="NAME", help="Which guest of the configuration; needed when it has several.")
+@click.option("--pci", metavar="ADDRESS|any", help="In a guest: use its ivshmem function, without a kernel driver.")
 @click.option("--link", metavar="NAME|NUMBER", help="Which link; needed when several carry the same type of device.")
 @click.option("--seconds", type=click.FloatRange(0.1, 3600), default=5.0, show_default=True, help="Bound of each wait.")
 @click.option("--force", is_flag=True, help="Take a link over although a front-end seems to use it.")
@@ -60,6 +63,7 @@ def frontend(
     socket: Path | None,
     config_file: Path | None,
     guest: str | None,
+    pci: str | None,
     link: str | None,
     seconds: float,
     force: bool,
@@ -68,17 +72,25 @@ def frontend(
 ) -> None:
     """Drive a device from user space, in place of a guest.
 
-    Joins the server as a peer of its own; the guest of that socket must not be running.
+    Joins the server as a peer of its own; the guest of that socket must not be running. With --pci, the other way
+    round: runs in a guest, in place of its kernel module.
     """
     capabilities = Capability(0) if revision_1 else EVERYTHING
-    context.obj = Choice(_socket_of(socket, config_file, guest), link, seconds, force, capabilities, not own_rings)
+    peer = _peer(socket, config_file, guest, pci, seconds)
+    context.obj = Choice(peer, link, seconds, force, capabilities, not own_rings)
 
 
-def _socket_of(socket: Path | None, config_file: Path | None, guest: str | None) -> Path:
-    if socket is not None:
-        return socket
-    if config_file is None:
-        raise NoSocketNamed("name the server with --socket PATH, or with --config CONFIG.toml")
+def _peer(socket: Path | None, config_file: Path | None, guest: str | None, pci: str | None, seconds: float) -> Peer:
+    if [socket, config_file, pci].count(None) == 2:
+        if socket is not None:
+            return partial(server_peer, socket, seconds)
+        if config_file is not None:
+            return partial(server_peer, _socket_of(config_file, guest), seconds)
+        return partial(pci_peer, None if pci == "any" else pci, seconds)
+    raise NoRegionNamed("name the region with one of --socket PATH, --config CONFIG.toml, --pci ADDRESS")
+
+
+def _socket_of(config_file: Path, guest: str | None) -> Path:
     from ivshmem_virtio.service.config import load_config, select_guest
 
     return Path(select_guest(load_config(config_file, images=False), guest).socket)
@@ -88,9 +100,7 @@ def _socket_of(socket: Path | None, config_file: Path | None, guest: str | None)
 def _driving(choice: Choice, peer: FrontendPeer, layout: LinkLayout) -> Iterator[DriverTransport]:
     """A transport that was brought up, and is closed at the end."""
     link = peer.attach(layout, force=choice.force)
-    transport = DriverTransport(
-        link, peer_id=peer.client.peer_id, capabilities=choice.capabilities, seconds=choice.seconds
-    )
+    transport = DriverTransport(link, peer_id=peer.peer_id, capabilities=choice.capabilities, seconds=choice.seconds)
     try:
         transport.bring_up()
         yield transport
@@ -102,7 +112,7 @@ def _driving(choice: Choice, peer: FrontendPeer, layout: LinkLayout) -> Iterator
 @contextmanager
 def _device(choice: Choice, device_id: int, driver: Callable[..., Made]) -> Iterator[Made]:
     """The driver of the chosen link, which must carry a device of this id."""
-    with frontend_peer(choice.socket, choice.seconds) as peer:
+    with choice.peer() as peer:
         layout = choose_link(peer.links(), choice.link, device_id)
         if layout.device_id != device_id:
             raise WrongDevice(
@@ -128,7 +138,7 @@ def info(choice: Choice, as_json: bool) -> None:
 
     Each device is brought up and reset again, so this is for regions that no guest uses.
     """
-    with frontend_peer(choice.socket, choice.seconds) as peer:
+    with choice.peer() as peer:
         links = peer.links()
         chosen = links if choice.link is None else [choose_link(links, choice.link)]
         found = []
@@ -136,7 +146,7 @@ def info(choice: Choice, as_json: bool) -> None:
             with _driving(choice, peer, layout) as transport:
                 found.append(survey(layout, transport))
     if as_json:
-        click.echo(json.dumps({"peer": peer.client.peer_id, "links": found}))
+        click.echo(json.dumps({"peer": peer.peer_id, "links": found}))
     else:
         for link in found:
             _print_survey(link)
