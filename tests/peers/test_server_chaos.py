@@ -70,8 +70,7 @@ def test_processes_are_killed(server_process: Callable[..., ServerProcess], fold
             for other in others:
                 assert other.stdout is not None
                 assert other.stdout.readline() == b"in\n"
-            survivor.poll()
-            assert len(survivor.peers) == 3
+            assert eventually(lambda: len(peers_now(survivor)) == 3)
         finally:
             for other in others:
                 other.send_signal(signal.SIGKILL)
