@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Bounce buffers. A buffer that the device only writes is not copied in: that would show the guest's old memory to
+ * the peer. What the peer left unwritten then comes back as whatever stood in the window.
+ */
+#include <linux/highmem.h>
+#include <linux/log2.h>
+#include <linux/sizes.h>
+
+#include "accounting.h"
+#include "bounce.h"
+#include "link.h"
+
+#define LARGEST_MAPPING SZ_256K
+/* Receive buffers wait for the peer without end; they leave this part of the window for those that get done. */
+#define RECEIVE_RESERVE 8
+
+/* Page by page, since a buffer in high memory is not in the kernel's map as a whole. */
+static void copy(u8 *window, phys_addr_t original, size_t size, bool to_window)
+{
+	while (size) {
+		size_t part = min_t(size_t, size, PAGE_SIZE - offset_in_page(original));
+		u8 *page = kmap_local_page(pfn_to_page(PHYS_PFN(original)));
+		u8 *buffer = page + offset_in_page(original);
+
+		if (to_window)
+			memcpy(window, buffer, part);
+		else
+			memcpy(buffer, window, part);
+		kunmap_local(page);
+		window += part;
+		original += part;
+		size -= part;
+	}
+}
+
+static bool device_reads(enum dma_data_direction direction)
+{
+	return direction != DMA_FROM_DEVICE;
+}
+
+static bool device_writes(enum dma_data_direction direction)
+{
+	return direction != DMA_TO_DEVICE;
+}
+
+/* The longest single mapping: an eighth of the room, so that one request's parts fit beside those of others. */
+size_t ivshmem_bounce_limit(struct ivshmem_link *link)
+{
+	u64 eighth = READ_ONCE(link->pool.capacity) / 8;
+
+	return clamp_t(u64, eighth ? rounddown_pow_of_two(eighth) : 0, PAGE_SIZE, LARGEST_MAPPING);
+}
+
+dma_addr_t ivshmem_bounce_map(struct ivshmem_link *link, phys_addr_t original, size_t size,
+			      enum dma_data_direction direction, unsigned long attributes)
+{
+	struct ivshmem_pool *pool = &link->pool;
+	u64 reserve = direction == DMA_FROM_DEVICE ? READ_ONCE(pool->capacity) / RECEIVE_RESERVE : 0;
+	struct ivshmem_block *block = NULL;
+	u64 address;
+
+	if (size && size <= S32_MAX)
+		block = ivshmem_pool_take(pool, size, BLOCK_MAPPED, reserve);
+	if (!block) {
+		atomic64_inc(&ivshmem_accounting.map_failures);
+		return DMA_MAPPING_ERROR;
+	}
+	atomic64_inc(&ivshmem_accounting.maps);
+	block->original = original;
+	block->direction = direction;
+	address = ivshmem_pool_address(pool, block);
+	if (device_reads(direction) && !(attributes & DMA_ATTR_SKIP_CPU_SYNC))
+		copy(link->window + address, original, size, true);
+	return address;
+}
+
+/* The block that starts at an address and is of that kind; anything else is a bug of the caller. */
+static struct ivshmem_block *block_at(struct ivshmem_link *link, dma_addr_t address, enum ivshmem_block_kind kind)
+{
+	struct ivshmem_block *block = ivshmem_pool_find(&link->pool, address);
+
+	if (!block || block->kind != kind || ivshmem_pool_address(&link->pool, block) != address) {
+		dev_err_once(&link->adev.dev, "a driver gave back %pad, which it does not have\n", &address);
+		return NULL;
+	}
+	return block;
+}
+
+void ivshmem_bounce_unmap(struct ivshmem_link *link, dma_addr_t address, enum dma_data_direction direction,
+			  unsigned long attributes)
+{
+	struct ivshmem_block *block = block_at(link, address, BLOCK_MAPPED);
+
+	if (!block)
+		return;
+	if (device_writes(direction) && !(attributes & DMA_ATTR_SKIP_CPU_SYNC))
+		copy(link->window + address, block->original, block->size, false);
+	ivshmem_pool_give(&link->pool, block);
+	atomic64_inc(&ivshmem_accounting.unmaps);
+}
+
+/* Any part of a mapping, so the address may lie inside it. */
+void ivshmem_bounce_sync(struct ivshmem_link *link, dma_addr_t address, size_t size, bool for_cpu)
+{
+	struct ivshmem_block *block = ivshmem_pool_find(&link->pool, address);
+	u64 offset;
+
+	if (!block || block->kind != BLOCK_MAPPED) {
+		dev_err_once(&link->adev.dev, "a driver synchronizes %pad, which is not mapped\n", &address);
+		return;
+	}
+	offset = address - ivshmem_pool_address(&link->pool, block);
+	if (offset > block->size || size > block->size - offset) {
+		dev_err_once(&link->adev.dev, "a driver synchronizes %zu bytes at %pad, more than it mapped\n",
+			     size, &address);
+		return;
+	}
+	if (for_cpu ? device_writes(block->direction) : device_reads(block->direction))
+		copy(link->window + address, block->original + offset, size, !for_cpu);
+}
+
+/* Zeroed memory in the window: the ring block of the queue being made, or else any room. */
+void *ivshmem_bounce_allocate(struct ivshmem_link *link, size_t size, dma_addr_t *address)
+{
+	struct ivshmem_block *block;
+	void *memory = ivshmem_placement_allocate(link, size, address);
+
+	if (memory)
+		return memory;
+	if (!size || size > S32_MAX)
+		return NULL;
+	block = ivshmem_pool_take(&link->pool, size, BLOCK_COHERENT, 0);
+	if (!block)
+		return NULL;
+	atomic64_inc(&ivshmem_accounting.coherent_allocated);
+	*address = ivshmem_pool_address(&link->pool, block);
+	memory = link->window + *address;
+	memset(memory, 0, size);
+	return memory;
+}
+
+void ivshmem_bounce_free(struct ivshmem_link *link, size_t size, dma_addr_t address)
+{
+	struct ivshmem_block *block;
+
+	if (ivshmem_placement_owns(link, address))
+		return;
+	block = block_at(link, address, BLOCK_COHERENT);
+	if (!block)
+		return;
+	ivshmem_pool_give(&link->pool, block);
+	atomic64_inc(&ivshmem_accounting.coherent_freed);
+}

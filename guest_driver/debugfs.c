@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What there is to know about links, for people and tests. */
+#include <linux/debugfs.h>
+#include <linux/seq_file.h>
+
+#include "accounting.h"
+#include "debugfs.h"
+#include "link.h"
+#include "queue.h"
+
+static struct dentry *root;
+
+static const char *phase_name(const struct ivshmem_link *link)
+{
+	static const char *const names[] = {
+		[PHASE_WAITING] = "waiting",
+		[PHASE_GREETING] = "greeting",
+		[PHASE_REGISTERING] = "registering",
+		[PHASE_ONLINE] = "online",
+		[PHASE_RENEWING] = "renewing",
+	};
+
+	if (READ_ONCE(link->removing))
+		return "removing";
+	return names[READ_ONCE(link->phase)];
+}
+
+static const char *presence_name(const struct ivshmem_link *link)
+{
+	static const char *const names[] = {
+		[PRESENCE_ABSENT] = "absent",
+		[PRESENCE_RESUMING] = "resuming",
+		[PRESENCE_READY] = "ready",
+	};
+
+	return names[READ_ONCE(link->peer.presence)];
+}
+
+static void show_link(struct seq_file *file, const struct ivshmem_link *link)
+{
+	const struct ivshmem_header *header = &link->peer.header;
+
+	seq_printf(file, "name %s\n", link->entry.name);
+	seq_printf(file, "device_id %u\n", link->entry.device_id);
+	seq_printf(file, "state %s\n", phase_name(link));
+	seq_printf(file, "backend %s\n", presence_name(link));
+	seq_printf(file, "backend_peer %u\n", link->entry.backend_peer);
+	seq_printf(file, "revision %u\n", header->revision);
+	seq_printf(file, "capabilities %#x\n", header->capabilities);
+	seq_printf(file, "epoch %#llx\n", header->epoch);
+	seq_printf(file, "incarnation %#llx\n", link->incarnation);
+	seq_printf(file, "device_status %#x\n", link->status);
+	seq_printf(file, "vectors %u\n", link->vectors);
+	seq_printf(file, "registrations %u\n", link->registrations);
+	seq_printf(file, "absences %u\n", link->absences);
+	seq_printf(file, "absent_ms %u\n", ivshmem_peer_absence(link));
+	seq_printf(file, "absent_total_ms %llu\n", link->absent_total_ms);
+}
+
+static void show_pool(struct seq_file *file, struct ivshmem_link *link)
+{
+	struct ivshmem_pool *pool = &link->pool;
+	struct ivshmem_pool copy;
+	unsigned long flags;
+
+	spin_lock_irqsave(&pool->lock, flags);
+	copy = *pool;
+	spin_unlock_irqrestore(&pool->lock, flags);
+	seq_printf(file, "window_bytes %llu\n", link->entry.rw_size);
+	seq_printf(file, "pool_bytes %llu\n", copy.capacity);
+	seq_printf(file, "granule_bytes %u\n", 1U << copy.granule_shift);
+	seq_printf(file, "maps %llu\n", copy.maps);
+	seq_printf(file, "unmaps %llu\n", copy.unmaps);
+	seq_printf(file, "live %llu\n", copy.live);
+	seq_printf(file, "bytes_live %llu\n", copy.capacity - copy.free);
+	seq_printf(file, "high_water %llu\n", copy.capacity - copy.least_free);
+	seq_printf(file, "map_failures %llu\n", copy.failures);
+	seq_printf(file, "rings_adopted %llu\n", link->placement.adopted);
+}
+
+static void show_queues(struct seq_file *file, struct ivshmem_link *link)
+{
+	u64 kicks = link->kicks_done, interrupts = link->interrupts_done;
+	unsigned int i;
+
+	mutex_lock(&link->table);
+	for (i = 0; i < link->queue_count; i++) {
+		struct ivshmem_queue *queue = &link->queues[i];
+
+		if (!queue->vq)
+			continue;
+		kicks += atomic64_read(&queue->kicks);
+		interrupts += READ_ONCE(queue->interrupts);
+		seq_printf(file, "queue%u size %u vector %u%s kicks %lld interrupts %llu\n", queue->index,
+			   virtqueue_get_vring_size(queue->vq), queue->vector, queue->shared ? " shared" : "",
+			   atomic64_read(&queue->kicks), READ_ONCE(queue->interrupts));
+	}
+	seq_printf(file, "queues %u\n", link->queue_count);
+	mutex_unlock(&link->table);
+	seq_printf(file, "kicks %llu\n", kicks);
+	seq_printf(file, "interrupts %llu\n", interrupts);
+	seq_printf(file, "config_interrupts %lld\n", atomic64_read(&link->config_interrupts));
+}
+
+static int state_show(struct seq_file *file, void *unused)
+{
+	struct ivshmem_link *link = file->private;
+
+	show_link(file, link);
+	show_pool(file, link);
+	show_queues(file, link);
+	seq_printf(file, "transactions %llu\n", link->transactions);
+	seq_printf(file, "transaction_failures %llu\n", link->transaction_failures);
+	seq_printf(file, "transaction_slowest_us %llu\n", link->transaction_slowest_us);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(state);
+
+static int accounting_show(struct seq_file *file, void *unused)
+{
+	ivshmem_accounting_show(file);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(accounting);
+
+void ivshmem_debugfs_open(void)
+{
+	root = debugfs_create_dir(KBUILD_MODNAME, NULL);
+	debugfs_create_file("accounting", 0444, root, NULL, &accounting_fops);
+}
+
+void ivshmem_debugfs_close(void)
+{
+	debugfs_remove_recursive(root);
+}
+
+void ivshmem_debugfs_add_link(struct ivshmem_link *link)
+{
+	link->debug = debugfs_create_dir(dev_name(&link->adev.dev), root);
+	debugfs_create_file("state", 0444, link->debug, link, &state_fops);
+}
+
+/* Waits for readers. */
+void ivshmem_debugfs_remove_link(struct ivshmem_link *link)
+{
+	debugfs_remove_recursive(link->debug);
+	link->debug = NULL;
+}

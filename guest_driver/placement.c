@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Hands out the ring blocks that the back-end placed: see placement.h. */
+#include <linux/align.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+
+#include "link.h"
+#include "window.h"
+
+static u32 split_ring_length(u32 size)
+{
+	return ALIGN(16 * size + 6 + 2 * size, RING_ALIGNMENT) + 6 + 8 * size;
+}
+
+static u32 packed_ring_length(u32 size)
+{
+	return ALIGN(16 * size, RING_ALIGNMENT) + RING_ALIGNMENT + 4;
+}
+
+/* Reads where the back-end placed a queue. Length 0: nowhere, or nowhere we can use, and then it says why. */
+int ivshmem_placement_read(struct ivshmem_link *link, unsigned int queue, unsigned int size, u32 *offset, u32 *length)
+{
+	const struct ivshmem_header *header = &link->peer.header;
+	u32 lines = header->extension + EVENT_BYTES + ALIGN(header->queue_count, EXTENSION_LINE);
+	const u8 *line = link->window + lines + queue * EXTENSION_LINE;
+	u64 at;
+	u32 bytes;
+
+	*offset = 0;
+	*length = 0;
+	if (!ivshmem_peer_can(link, CAPABILITY_PLACED_RINGS))
+		return 0;
+	if (queue >= header->queue_count)
+		return -EPROTO;
+	at = shared_read64(line, QUEUE_LINE_RING_OFFSET);
+	bytes = shared_read32(line, QUEUE_LINE_RING_LENGTH);
+	if (!at)
+		return 0;
+	if (!IS_ALIGNED(at, RING_ALIGNMENT) || at < header->extension + header->extension_length ||
+	    at >= header->size || bytes > header->size - at) {
+		dev_err(&link->adev.dev, "queue %u: ring block %#llx, %u bytes lies outside the back-end's room\n",
+			queue, at, bytes);
+		return -EPROTO;
+	}
+	if (bytes < max(split_ring_length(size), packed_ring_length(size))) {
+		dev_info(&link->adev.dev, "queue %u: ring block of %u bytes is too small for %u entries, not used\n",
+			 queue, bytes, size);
+		return 0;
+	}
+	*offset = at;
+	*length = bytes;
+	return 0;
+}
+
+void ivshmem_placement_begin(struct ivshmem_link *link, u32 offset, u32 length)
+{
+	link->placement.next = offset;
+	link->placement.end = offset + length;
+	WRITE_ONCE(link->placement.task, length ? current : NULL);
+}
+
+void ivshmem_placement_end(struct ivshmem_link *link)
+{
+	WRITE_ONCE(link->placement.task, NULL);
+}
+
+/* NULL: not making a queue, or it does not fit. */
+void *ivshmem_placement_allocate(struct ivshmem_link *link, size_t size, dma_addr_t *address)
+{
+	struct ivshmem_placement *placement = &link->placement;
+	u32 at;
+
+	if (READ_ONCE(placement->task) != current)
+		return NULL;
+	at = ALIGN(placement->next, RING_ALIGNMENT);
+	if (at > placement->end || size > placement->end - at)
+		return NULL;
+	placement->next = at + size;
+	placement->adopted++;
+	memset(link->window + at, 0, size);
+	*address = at;
+	return link->window + at;
+}
+
+/* Everything below the header's size belongs to the back-end; only its ring blocks were ever handed out there. */
+bool ivshmem_placement_owns(const struct ivshmem_link *link, dma_addr_t address)
+{
+	return address < link->peer.header.size;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* One virtqueue of a link. */
+#ifndef VIRTIO_IVSHMEM_QUEUE_H
+#define VIRTIO_IVSHMEM_QUEUE_H
+
+#include <linux/interrupt.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/virtio.h>
+
+struct ivshmem_link;
+
+#define QUEUE_NAME_BYTES 40
+
+struct ivshmem_queue {
+	struct ivshmem_link *link;
+	unsigned int index;
+	struct virtqueue *vq;		/* the core's; NULL before it is made */
+	spinlock_t lock;		/* interrupt and timed look exclude each other; live */
+	bool live;			/* used buffers may be looked for */
+	bool shared;			/* its vector serves other purposes too */
+	bool vector_requested;
+	u16 vector;			/* own, link-relative, for used buffers */
+	u16 device_vector;		/* of the back-end, link-relative, for available buffers */
+	u32 doorbell;			/* ready-made value of the doorbell register */
+	u32 block_offset;		/* where the back-end placed the rings */
+	u32 block_length;		/* 0: nowhere */
+	atomic64_t kicks;
+	u64 interrupts;
+	char name[QUEUE_NAME_BYTES];
+};
+
+/* interrupt.c */
+int ivshmem_queue_request_vector(struct ivshmem_queue *queue);
+void ivshmem_queue_free_vector(struct ivshmem_queue *queue);
+void ivshmem_queue_look(struct ivshmem_queue *queue);
+void ivshmem_queue_set_live(struct ivshmem_queue *queue, bool live);
+int ivshmem_link_request_vector(struct ivshmem_link *link);
+void ivshmem_link_free_vector(struct ivshmem_link *link);
+void ivshmem_link_look_for_event(struct ivshmem_link *link);
+void ivshmem_link_set_event_target(struct ivshmem_link *link, struct virtio_device *vdev);
+void ivshmem_link_look_at_queues(struct ivshmem_link *link, bool kick);
+void ivshmem_link_synchronize(struct ivshmem_link *link);
+
+/* virtqueue.c */
+void ivshmem_del_vqs(struct virtio_device *vdev);
+int ivshmem_disable_vq(struct virtqueue *vq);
+int ivshmem_enable_vq(struct virtqueue *vq);
+
+#endif
