@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-CONFIG_FILE = click.Path(path_type=Path, allow_dash=False)
+CONFIG_FILE = click.Path(path_type=Path, readable=False)
 """Whether the file can be read is the configuration's own message."""
 
 config_argument = click.argument("config_file", metavar="CONFIG.toml", type=CONFIG_FILE)
