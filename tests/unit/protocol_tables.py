@@ -34,8 +34,13 @@ def text() -> str:
 
 def tables() -> list[DocumentTable]:
     """All tables, in the order of the document."""
+    return tables_of(text())
+
+
+def tables_of(markdown: str) -> list[DocumentTable]:
+    """All tables of a piece of Markdown."""
     found: list[DocumentTable] = []
-    for block in re.findall(r"(?:^\|.*\|\n?)+", text(), re.MULTILINE):
+    for block in re.findall(r"(?:^\|.*\|\n?)+", markdown, re.MULTILINE):
         lines = [_cells(line) for line in block.strip().splitlines()]
         found.append(DocumentTable(lines[0], tuple(lines[2:])))
     return found
