@@ -32,6 +32,7 @@ from ivshmem_virtio.vm.passt import Passt
 from ivshmem_virtio.vm.progress import step
 from ivshmem_virtio.vm.qemu import Boot, qemu_arguments
 from ivshmem_virtio.vm.service import ServiceProcess
+from ivshmem_virtio.vm.virtio_devices import wait_for_devices
 
 _DOWNLOAD_BYTES = 64 << 20
 _CONFIGURATION = """\
@@ -144,9 +145,8 @@ def _demonstrate(
     with report.guarding("boot", "the guest takes commands"):
         with step(f"booting Linux {chosen.release}"):
             guest.wait_ready()
-            guest.run(
-                "for i in $(seq 300); do [ $(ls /sys/bus/virtio/devices | wc -l) = 4 ] && break; usleep 100000; done"
-            )
+            wait_for_devices(guest, 4)
+        report.add("boot: virtio devices that work", 4, 4)
         with report.guarding("devices", "4 virtio devices"):
             demo_guest.check_devices(guest, report, show)
         with step("disk"), report.guarding("disk", "files are read and written"):

@@ -29,10 +29,13 @@ _CHUNK = 48 * 1024
 class Guest:
     """One virtual machine. Use as a context manager, or call stop."""
 
-    def __init__(self, arguments: Sequence[str], folder: Path, name: str = "guest") -> None:
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, name: str = "guest", *, working_folder: Path | None = None
+    ) -> None:
         """Start QEMU with ``arguments`` (see qemu.qemu_arguments, with CONSOLE appended to the kernel's command line).
 
-        ``folder`` gets ``<name>.kernel.log`` and ``<name>.qemu.log``. Raises QemuFailed.
+        ``folder`` gets ``<name>.kernel.log`` and ``<name>.qemu.log``; ``working_folder`` is where relative paths in
+        ``arguments`` start. Raises QemuFailed.
         """
         self.name = name
         self.kernel_log = folder / f"{name}.kernel.log"
@@ -42,6 +45,7 @@ class Guest:
         with its_control, its_monitor, self._qemu_log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*ends_with_us(), *arguments, *self._channels(its_control.fileno(), its_monitor.fileno())],
+                cwd=working_folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -50,11 +50,22 @@ def qemu_arguments(
     arguments = [program, "-name", escaped(name), "-nodefaults", "-no-user-config", "-display", "none"]
     arguments += ["-machine", "q35,sata=off,smbus=off", "-accel", accelerator, "-cpu", "max"]
     arguments += ["-m", str(memory_mib), "-smp", str(cpus)]
-    arguments += doorbell_arguments(doorbells)
-    if boot is not None:
-        arguments += ["-kernel", str(boot.image), "-append", boot.append]
-        arguments += ["-initrd", str(boot.initrd)] if boot.initrd is not None else []
-    return [*arguments, *extra]
+    return [*arguments, *doorbell_arguments(doorbells), *boot_arguments(boot), *extra]
+
+
+def readconfig_arguments(config: Path, *, accelerator: str, boot: Boot, memory_mib: int = 512) -> list[str]:
+    """A whole command line whose machine and devices are those of ``config`` (QEMU's -readconfig)."""
+    arguments = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-readconfig", str(config)]
+    arguments += ["-accel", accelerator, "-cpu", "max", "-m", str(memory_mib)]
+    return [*arguments, *boot_arguments(boot)]
+
+
+def boot_arguments(boot: Boot | None) -> list[str]:
+    """The part of a command line that says what to boot; nothing for None."""
+    if boot is None:
+        return []
+    initrd = ["-initrd", str(boot.initrd)] if boot.initrd is not None else []
+    return ["-kernel", str(boot.image), *initrd, "-append", boot.append]
 
 
 def doorbell_arguments(doorbells: Sequence[Doorbell]) -> list[str]:
