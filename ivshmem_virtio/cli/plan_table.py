@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from ivshmem_virtio.cli.output import wide_console
@@ -17,7 +18,8 @@ def print_plans(config: Config) -> None:
     """Print the plan of every guest to standard output."""
     console = wide_console()
     for guest, made in zip(config.guests, plans(config), strict=True):
-        console.print(f"guest [bold]{guest.name}[/]: region /dev/shm/{made.shared_memory}, socket {guest.socket}")
+        where = escape(f"region /dev/shm/{made.shared_memory}, socket {guest.socket}")
+        console.print(f"guest [bold]{guest.name}[/]: {where}", soft_wrap=True)
         console.print(plan_table(made))
 
 

@@ -20,7 +20,8 @@ from ivshmem_virtio.transport.feature_names import device_type
 
 def print_guest(console: Console, view: GuestView) -> None:
     """Print one guest."""
-    console.print(f"[bold]{view.guest}[/]: {view.region} ({format_size(view.size)}), socket {view.socket}")
+    where = escape(f"{view.region} ({format_size(view.size)}), socket {view.socket}")
+    console.print(f"[bold]{view.guest}[/]: {where}", soft_wrap=True)
     for finding in view.general:
         console.print(f"  {_text(finding)}", soft_wrap=True)
     console.print(_links_table(view))
@@ -105,7 +106,7 @@ def _queues_table(link: LinkView) -> Table:
 def _queue_cells(queue: QueueView) -> tuple[str, ...]:
     start = (str(queue.index), queue.name)
     if queue.place is None or queue.indices is None:
-        return (*start, "-", "-", "-", "-", "-", "-", "-", queue.problem or "nothing published")
+        return (*start, "-", "-", "-", "-", "-", "-", "-", escape(queue.problem or "nothing published"))
     place, indices = queue.place, queue.indices
     enabled = {True: "yes", False: "no", None: "unknown"}[place.enabled]
     return (

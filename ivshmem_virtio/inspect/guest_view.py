@@ -47,7 +47,7 @@ def view_guest(config: Config, guest: GuestConfig, observe_seconds: float) -> Gu
     with RegionFile(made) as region:
         earlier: tuple[LinkView, ...] | None = None
         if observe_seconds > 0:
-            earlier = _view_links(region, made, {})
+            earlier = _view_links(region, made, _read_status_files(config, guest, made)[1])
             time.sleep(observe_seconds)
         files, status = _read_status_files(config, guest, made)
         directory = view_directory(region, made)

@@ -9,13 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ivshmem_virtio.devices.device import DeviceError
 from ivshmem_virtio.service.config_checks import check_names, check_owner, check_sockets
 from ivshmem_virtio.service.config_errors import (
     ConfigError,
     ConfigSyntaxError,
     ConfigUnreadable,
-    ForeignDeviceUnusable,
     MissingKey,
     NoSuchGuest,
 )
@@ -58,10 +56,7 @@ def parse_config(text: str, folder: Path) -> Config:
     check_names(config)
     check_sockets(config)
     check_owner(config)
-    try:
-        plans(config)
-    except DeviceError as error:
-        raise ForeignDeviceUnusable(str(error)) from None
+    plans(config)
     return config
 
 

@@ -27,7 +27,10 @@ from pydantic import (
     model_validator,
 )
 
+from ivshmem_virtio.errors import IvshmemVirtioError
+from ivshmem_virtio.service.config_errors import ForeignDeviceUnusable
 from ivshmem_virtio.service.config_fields import (
+    LARGEST_QUEUE,
     DeviceName,
     HostPath,
     Interface,
@@ -38,6 +41,7 @@ from ivshmem_virtio.service.config_fields import (
     Table,
     only_one_of,
 )
+from ivshmem_virtio.service.size import is_power_of_two
 
 LEAST_NET_QUEUE = 32  # Linux stops a transmit queue for ever when it is below 2 + MAX_SKB_FRAGS = 19
 SERIAL_BYTES = 20  # virtio 1.4, 5.2.6: the GET_ID buffer
@@ -79,7 +83,7 @@ class DeviceTable(Table):
     @property
     @abstractmethod
     def shape(self) -> DeviceShape:
-        """Device id, queues and configuration; a foreign device may raise DeviceError."""
+        """Device id, queues and configuration; raises ForeignDeviceUnusable for a foreign device."""
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -272,11 +276,21 @@ class ForeignConfig(DeviceTable):
 
     @property
     def shape(self) -> DeviceShape:
-        """Asked of the class itself: nobody else knows."""
+        """Asked of the class itself: nobody else knows. Raises ForeignDeviceUnusable."""
         from ivshmem_virtio.devices import registry
 
-        device = registry.create(self.type, self.name, self.window or self.default_window, self.keys)
-        return DeviceShape(device.device_id, tuple(device.queue_sizes), len(device.config))
+        where = f'device "{self.name}": type = "{self.type}"'
+        try:
+            device = registry.create(self.type, self.name, self.window or self.default_window, self.keys)
+            shape = DeviceShape(device.device_id, tuple(device.queue_sizes), len(device.config))
+        except IvshmemVirtioError as error:
+            raise ForeignDeviceUnusable(f"{where}: {error}") from error
+        except Exception as error:
+            # Code of somebody else: whatever it raises is about this one key of the file.
+            raise ForeignDeviceUnusable(f"{where}: {type(error).__name__}: {error}") from error
+        if not all(is_power_of_two(size) and size <= LARGEST_QUEUE for size in shape.queue_sizes):
+            raise ForeignDeviceUnusable(f"{where}: queue sizes {shape.queue_sizes} must be powers of two up to 32768")
+        return shape
 
 
 def _tag(data: Any) -> str | None:

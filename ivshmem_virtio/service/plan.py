@@ -62,15 +62,10 @@ class RegionPlan:
         """First byte behind the last link."""
         return max((layout.end for layout in self.layouts), default=DIRECTORY_SIZE)
 
-    @property
-    def peers(self) -> int:
-        """How many peer ids the region knows: back-end, guest, and every switch up to the highest used."""
-        return 1 + max([FRONTEND_PEER, *(layout.backend_peer for layout in self.layouts)])
-
 
 def plan(config: Config, guest: GuestConfig) -> RegionPlan:
-    """The plan of one guest; raises RegionTooSmall, WindowTooSmall, or DeviceError for a foreign device."""
-    shapes = [device.shape for device in guest.devices]
+    """The plan of one guest; raises RegionTooSmall, WindowTooSmall or ForeignDeviceUnusable."""
+    shapes = [_shape(guest, device) for device in guest.devices]
     spans = share_vectors(guest.vectors, [len(shape.queue_sizes) for shape in shapes])
     links: list[LinkPlan] = []
     offset = DIRECTORY_SIZE
@@ -109,6 +104,13 @@ def share_vectors(vectors: int, queues: Sequence[int]) -> list[tuple[int, int]]:
         if sum(wanted) <= vectors:
             return [(sum(wanted[:index]), count) for index, count in enumerate(wanted)]
     return [(index % vectors, 1) for index in range(len(queues))]
+
+
+def _shape(guest: GuestConfig, device: DeviceTable) -> DeviceShape:
+    try:
+        return device.shape
+    except ConfigError as error:
+        raise type(error)(f'guest "{guest.name}", {error}') from error
 
 
 def _window(guest: GuestConfig, device: DeviceTable, shape: DeviceShape) -> int:

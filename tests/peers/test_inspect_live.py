@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.service.config import load_config
 from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_attach import choose_link, frontend_peer
+from ivshmem_virtio.transport.driver_attach import choose_link, server_peer
 from ivshmem_virtio.transport.driver_rng import RngDriver
 from tests.peers.running_service import RunningService
 from tests.unit.service_file import ServiceFile
@@ -47,6 +48,20 @@ def inspect(file: ServiceFile, observe: float = 1.2) -> dict[str, Any]:
     return guest
 
 
+def stand_still(process: int) -> None:
+    """Stop a process, and wait until each of its threads has stopped: the signal alone promises no moment."""
+    os.kill(process, signal.SIGSTOP)
+    deadline = time.monotonic() + SECONDS
+    while any(state(thread) != "T" for thread in Path(f"/proc/{process}/task").iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def state(thread: Path) -> str:
+    """The letter of proc(5): what follows the name in parentheses."""
+    return (thread / "stat").read_text().rpartition(") ")[2][0]
+
+
 def texts(link: dict[str, Any]) -> list[str]:
     return [f"{finding['who']}: {finding['text']}" for finding in link["findings"]]
 
@@ -67,10 +82,10 @@ def test_a_service_that_waits_for_its_guest(file: ServiceFile, service: RunningS
 
 def test_a_device_at_work_and_a_back_end_that_stands_still(file: ServiceFile, service: RunningService) -> None:
     socket = load_config(file.path).guests[0].socket
-    with frontend_peer(socket, SECONDS) as peer:
+    with server_peer(socket, SECONDS) as peer:
         layout = choose_link(peer.links(), "rng")
         link = peer.attach(layout)
-        transport = DriverTransport(link, peer_id=peer.client.peer_id, seconds=SECONDS)
+        transport = DriverTransport(link, peer_id=peer.peer_id, seconds=SECONDS)
         try:
             transport.bring_up()
             driver = RngDriver(transport)
@@ -83,7 +98,7 @@ def test_a_device_at_work_and_a_back_end_that_stands_still(file: ServiceFile, se
             assert queue["place"]["source"] == "status file"
             assert queue["indices"]["available"] == queue["indices"]["used"] > 0
             backend = inspect(file, 0)["status_files"][0]["pid"]
-            os.kill(backend, signal.SIGSTOP)
+            stand_still(backend)
             try:
                 request = driver.queue.submit([], [64])
                 driver.queue.kick()

@@ -136,5 +136,10 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "foreign module": (device('type = "no_such_module:Class"'), "no_such_module"),
     "foreign class": (device('type = "tests.unit.foreign_device:Missing"'), "Missing"),
     "foreign no device": (device('type = "tests.unit.foreign_device:NoDevice"'), "NoDevice"),
+    "foreign class that fails": (
+        device('type = "tests.unit.foreign_device:Broken"'),
+        'guest "web", device "broken": type = "tests.unit.foreign_device:Broken": RuntimeError: cannot make broken',
+    ),
+    "foreign queue": (device('type = "tests.unit.foreign_device:Echo"\n  depth = 10'), "queue sizes (10,)"),
     "foreign key": (device('type = "tests.unit.foreign_device:Echo"\n  deepness = 3'), "deepness"),
 }

@@ -39,5 +39,12 @@ class Echo(Device):
             queue.push(chain, chain.write(0, chain.read(0, chain.readable_length)))
 
 
+class Broken(Echo):
+    """Fails when it is made."""
+
+    def __init__(self, name: str, *, window: int) -> None:
+        raise RuntimeError(f"cannot make {name}")
+
+
 class NoDevice:
     """Not a device."""
