@@ -59,6 +59,7 @@ def build(tree: Path, into: Path) -> Path:
         compile_kernel(tree, HARNESS / "kernel_device.c", into),
         compile_own(HARNESS / "kernel_window.c", into, *strict),
         compile_own(HARNESS / "requests.c", into, *strict),
+        compile_own(HARNESS / "bell.c", into, *strict),
         compile_exchange(into),
     ]
     target = into / f"{MODULE}{sysconfig.get_config_var('EXT_SUFFIX')}"

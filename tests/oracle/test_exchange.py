@@ -4,14 +4,12 @@
 Both sides sleep on eventfds when there is nothing to do, so a notification that is wrongly suppressed ends the run.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from ivshmem_virtio.core import DeviceQueue, DriverQueue, Window
 
 from .exchange_types import Exchange
+from .pair import both
 from .places import AVAIL, DESC, REQUESTS, RINGS, TABLES, TABLES_END, USED
 
 # 8 combinations make a million; each wraps the 16-bit indices at least once.
@@ -27,12 +25,6 @@ combinations = [
 ]
 
 
-def both(driver: Callable[[], int], device: Callable[[], int]) -> tuple[int, int]:
-    with ThreadPoolExecutor(2) as threads:
-        driving, serving = threads.submit(driver), threads.submit(device)
-        return driving.result(), serving.result()
-
-
 @pytest.mark.parametrize(("size", "indirect", "event_idx"), combinations)
 def test_linux_driver_with_our_device(
     exchange: Exchange, window: Window, bells: tuple[int, int], size: int, indirect: bool, event_idx: bool
@@ -44,8 +36,8 @@ def test_linux_driver_with_our_device(
         window, size, linux.desc, linux.avail, linux.used, event_idx=event_idx, indirect=indirect, minimum=RINGS
     )
     sent, read = both(
-        lambda: linux.run(REQUESTS, CHAINS, 0x9E3779B97F4A7C15, *bells),
-        lambda: exchange.serve(device, CHAINS, 0xD1B54A32D192ED03, *bells),
+        lambda: linux.run(REQUESTS, CHAINS, 64, 0x9E3779B97F4A7C15, *bells),
+        lambda: exchange.serve(device, CHAINS, 32, 0xD1B54A32D192ED03, *bells),
     )
     assert sent == read
     assert device.chains == CHAINS
@@ -59,8 +51,8 @@ def test_our_driver_with_linux_device(
     driver = DriverQueue(window, size, DESC, AVAIL, USED, event_idx=event_idx, indirect=indirect)
     linux = exchange.LinuxDevice(window, size, DESC, AVAIL, USED, event_idx=event_idx)
     sent, read = both(
-        lambda: exchange.drive(driver, REQUESTS, CHAINS, 0x9E3779B97F4A7C15, *bells),
-        lambda: linux.run(CHAINS, 0xD1B54A32D192ED03, *bells),
+        lambda: exchange.drive(driver, REQUESTS, CHAINS, 64, 0x9E3779B97F4A7C15, *bells),
+        lambda: linux.run(CHAINS, 32, 0xD1B54A32D192ED03, *bells),
     )
     assert sent == read
     assert driver.chains == CHAINS

@@ -51,6 +51,10 @@ cdef extern from "requests.h" nogil:
 
 
 cdef extern from "bell.h" nogil:
+    cdef enum:
+        SPIN_KICK
+        SPIN_CALL
+    void bell_reset()
     void bell_ring(int fd)
     int bell_wait(int fd)
 
@@ -72,7 +76,7 @@ cdef extern from "kernel_driver.h" nogil:
     void *kernel_driver_get(kernel_driver *driver, unsigned *written)
     bint kernel_driver_broken(kernel_driver *driver)
     const char *kernel_driver_run(kernel_driver *driver, unsigned size, uint64_t first_request, uint64_t total,
-                                  uint64_t seed, int kick, int call, uint64_t *digest)
+                                  unsigned burst, uint64_t seed, int kick, int call, uint64_t *digest)
 
 
 cdef extern from "kernel_device.h" nogil:
@@ -81,8 +85,8 @@ cdef extern from "kernel_device.h" nogil:
                                      uint64_t avail, uint64_t used, bint event_idx)
     void kernel_device_delete(kernel_device *device)
     int kernel_device_serve_one(kernel_device *device)
-    const char *kernel_device_run(kernel_device *device, uint64_t total, uint64_t seed, int kick, int call,
-                                  uint64_t *digest)
+    const char *kernel_device_run(kernel_device *device, uint64_t total, unsigned burst, uint64_t seed, int kick,
+                                  int call, uint64_t *digest)
 
 
 # Longest batch our device holds, to complete it in another order than it came.
@@ -90,7 +94,11 @@ cdef enum:
     BATCH = 32
     BUFFER = 2 * 3 * 96
 
-REQUEST_ROOM = REQUEST_STRIDE
+
+def spin_bells():
+    """A fresh pair of bells to spin on, as (kick, call)."""
+    bell_reset()
+    return SPIN_KICK, SPIN_CALL
 
 
 @cython.no_gc_clear
@@ -152,11 +160,11 @@ cdef class LinuxDriver:
         cdef size_t token = <size_t>kernel_driver_get(self.driver, &written)
         return (token, written) if token else None
 
-    def run(self, uint64_t first_request, uint64_t total, uint64_t seed, int kick, int call):
+    def run(self, uint64_t first_request, uint64_t total, unsigned burst, uint64_t seed, int kick, int call):
         cdef const char *wrong
         cdef uint64_t digest = 0
         with nogil:
-            wrong = kernel_driver_run(self.driver, self.size, first_request, total, seed, kick, call, &digest)
+            wrong = kernel_driver_run(self.driver, self.size, first_request, total, burst, seed, kick, call, &digest)
         if wrong is not NULL:
             raise AssertionError(wrong.decode())
         return digest
@@ -182,11 +190,11 @@ cdef class LinuxDevice:
     def serve_one(self):
         return kernel_device_serve_one(self.device)
 
-    def run(self, uint64_t total, uint64_t seed, int kick, int call):
+    def run(self, uint64_t total, unsigned burst, uint64_t seed, int kick, int call):
         cdef const char *wrong
         cdef uint64_t digest = 0
         with nogil:
-            wrong = kernel_device_run(self.device, total, seed, kick, call, &digest)
+            wrong = kernel_device_run(self.device, total, burst, seed, kick, call, &digest)
         if wrong is not NULL:
             raise AssertionError(wrong.decode())
         return digest
@@ -212,8 +220,8 @@ cdef void push_shuffled(split_device *queue, uint16_t *heads, uint32_t *written,
         written[pick] = written[count]
 
 
-cdef const char *device_run(split_device *queue, chain_record *chain, uint64_t total, uint64_t seed, int kick, int call,
-                            uint64_t *digest) noexcept nogil:
+cdef const char *device_run(split_device *queue, chain_record *chain, uint64_t total, unsigned burst, uint64_t seed,
+                            int kick, int call, uint64_t *digest) noexcept nogil:
     cdef uint16_t[BATCH] heads
     cdef uint32_t[BATCH] written
     cdef uint64_t done = 0
@@ -222,7 +230,7 @@ cdef const char *device_run(split_device *queue, chain_record *chain, uint64_t t
     cdef int got = 0
     while done < total:
         count = 0
-        limit = <uint32_t>(1 + next_random(&seed) % BATCH)
+        limit = <uint32_t>(1 + next_random(&seed) % min(burst, <unsigned>BATCH))
         while count < limit:
             got = split_device_pop(queue, chain)
             if got <= 0:
@@ -244,12 +252,12 @@ cdef const char *device_run(split_device *queue, chain_record *chain, uint64_t t
     return NULL
 
 
-def serve(DeviceQueue queue, uint64_t total, uint64_t seed, int kick, int call):
+def serve(DeviceQueue queue, uint64_t total, unsigned burst, uint64_t seed, int kick, int call):
     """Our device side answers `total` requests; the digest of what it read."""
     cdef const char *wrong
     cdef uint64_t digest = 0
     with nogil:
-        wrong = device_run(&queue.queue, &queue.scratch, total, seed, kick, call, &digest)
+        wrong = device_run(&queue.queue, &queue.scratch, total, burst, seed, kick, call, &digest)
     if wrong is not NULL:
         raise AssertionError(wrong.decode())
     return digest
@@ -265,11 +273,10 @@ cdef struct driver_pool:
 cdef uint64_t driver_send(split_driver *queue, driver_pool *pool, uint64_t first_request, uint64_t limit,
                           uint64_t *random, uint64_t *digest) noexcept nogil:
     cdef uint64_t sent = 0
-    cdef uint64_t burst = 1 + next_random(random) % 64
     cdef uint32_t room
     cdef request *made
     cdef int head
-    while pool.count and sent < limit and sent < burst:
+    while pool.count and sent < limit:
         room = pool.idle[pool.count - 1]
         made = &pool.requests[room]
         request_make(made, queue.ring.base, first_request + room * <uint64_t>REQUEST_STRIDE, random)
@@ -288,17 +295,18 @@ cdef uint64_t driver_send(split_driver *queue, driver_pool *pool, uint64_t first
 
 
 cdef const char *driver_run(split_driver *queue, driver_pool *pool, uint64_t first_request, uint64_t total,
-                            uint64_t seed, int kick, int call, uint64_t *digest) noexcept nogil:
+                            unsigned burst, uint64_t seed, int kick, int call, uint64_t *digest) noexcept nogil:
     cdef uint64_t sent = 0
     cdef uint64_t returned = 0
-    cdef uint64_t before, added
+    cdef uint64_t before, added, limit
     cdef uint16_t head
     cdef uint32_t written
     cdef int got
     cdef const char *wrong
     while returned < total:
         before = returned
-        added = driver_send(queue, pool, first_request, total - sent, &seed, digest)
+        limit = min(total - sent, 1 + next_random(&seed) % burst)
+        added = driver_send(queue, pool, first_request, limit, &seed, digest)
         sent += added
         if split_driver_publish(queue):
             bell_ring(kick)
@@ -321,7 +329,7 @@ cdef const char *driver_run(split_driver *queue, driver_pool *pool, uint64_t fir
     return NULL
 
 
-def drive(DriverQueue queue, uint64_t first_request, uint64_t total, uint64_t seed, int kick, int call):
+def drive(DriverQueue queue, uint64_t first_request, uint64_t total, unsigned burst, uint64_t seed, int kick, int call):
     """Our driver side sends `total` requests and checks the answers; the digest of what it sent."""
     cdef driver_pool pool
     cdef const char *wrong = "out of memory"
@@ -336,7 +344,7 @@ def drive(DriverQueue queue, uint64_t first_request, uint64_t total, uint64_t se
             pool.idle[pool.count] = pool.count
             pool.count += 1
         with nogil:
-            wrong = driver_run(&queue.queue, &pool, first_request, total, seed, kick, call, &digest)
+            wrong = driver_run(&queue.queue, &pool, first_request, total, burst, seed, kick, call, &digest)
     free(pool.requests)
     free(pool.idle)
     free(pool.room_of)

@@ -110,14 +110,14 @@ static void shuffle(struct vring_used_elem *elements, unsigned count, uint64_t *
     }
 }
 
-const char *kernel_device_run(struct kernel_device *device, uint64_t total, uint64_t seed, int kick, int call,
+const char *kernel_device_run(struct kernel_device *device, uint64_t total, unsigned burst, uint64_t seed, int kick, int call,
                               uint64_t *digest)
 {
     struct vring_used_elem elements[BATCH];
     uint64_t done = 0;
 
     while (done < total) {
-        unsigned limit = 1 + next_random(&seed) % BATCH;
+        unsigned limit = 1 + next_random(&seed) % (burst < BATCH ? burst : BATCH);
         unsigned count = 0;
         int got = 0;
 

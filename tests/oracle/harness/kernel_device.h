@@ -16,8 +16,8 @@ void kernel_device_delete(struct kernel_device *device);
 /* Answer one request: 1, or 0 when there is none, or a negative errno when the kernel refuses what the driver did. */
 int kernel_device_serve_one(struct kernel_device *device);
 
-/* Answer `total` requests; NULL or what went wrong. */
-const char *kernel_device_run(struct kernel_device *device, uint64_t total, uint64_t seed, int kick, int call,
+/* Answer `total` requests, up to `burst` at a time; NULL or what went wrong. */
+const char *kernel_device_run(struct kernel_device *device, uint64_t total, unsigned burst, uint64_t seed, int kick, int call,
                               uint64_t *digest);
 
 #endif

@@ -134,9 +134,8 @@ static uint64_t send_some(struct kernel_driver *driver, struct pool *pool, uint6
                           uint64_t *random, uint64_t *digest)
 {
     uint64_t sent = 0;
-    uint64_t burst = 1 + next_random(random) % 64;
 
-    while (pool->count && sent < limit && sent < burst) {
+    while (pool->count && sent < limit) {
         unsigned room = pool->idle[pool->count - 1];
         struct request *request = &pool->requests[room];
 
@@ -167,13 +166,15 @@ static const char *take_back(struct kernel_driver *driver, struct pool *pool, ui
 }
 
 static const char *exchange(struct kernel_driver *driver, struct pool *pool, uint64_t first_request, uint64_t total,
-                            uint64_t seed, int kick, int call, uint64_t *digest)
+                            unsigned burst, uint64_t seed, int kick, int call, uint64_t *digest)
 {
     uint64_t sent = 0, returned = 0;
 
     while (returned < total) {
         uint64_t before = returned;
-        uint64_t added = send_some(driver, pool, first_request, total - sent, &seed, digest);
+        uint64_t limit = 1 + next_random(&seed) % burst;
+        uint64_t added = send_some(driver, pool, first_request, total - sent < limit ? total - sent : limit, &seed,
+                                   digest);
         const char *wrong;
 
         sent += added;
@@ -192,7 +193,7 @@ static const char *exchange(struct kernel_driver *driver, struct pool *pool, uin
 }
 
 const char *kernel_driver_run(struct kernel_driver *driver, unsigned size, uint64_t first_request, uint64_t total,
-                              uint64_t seed, int kick, int call, uint64_t *digest)
+                              unsigned burst, uint64_t seed, int kick, int call, uint64_t *digest)
 {
     struct pool pool = {.requests = calloc(size, sizeof *pool.requests), .idle = calloc(size, sizeof *pool.idle)};
     const char *wrong = "out of memory";
@@ -202,7 +203,7 @@ const char *kernel_driver_run(struct kernel_driver *driver, unsigned size, uint6
             pool.idle[pool.count] = pool.count;
             pool.count++;
         }
-        wrong = exchange(driver, &pool, first_request, total, seed, kick, call, digest);
+        wrong = exchange(driver, &pool, first_request, total, burst, seed, kick, call, digest);
     }
     free(pool.requests);
     free(pool.idle);

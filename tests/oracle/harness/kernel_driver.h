@@ -24,8 +24,8 @@ void *kernel_driver_get(struct kernel_driver *driver, unsigned *written);
 bool kernel_driver_enable(struct kernel_driver *driver); /* false: look again, chains came back */
 bool kernel_driver_broken(struct kernel_driver *driver);
 
-/* Send `total` random requests and check each answer; NULL or what went wrong. */
+/* Send `total` random requests, up to `burst` at a time, and check each answer; NULL or what went wrong. */
 const char *kernel_driver_run(struct kernel_driver *driver, unsigned size, uint64_t first_request, uint64_t total,
-                              uint64_t seed, int kick, int call, uint64_t *digest);
+                              unsigned burst, uint64_t seed, int kick, int call, uint64_t *digest);
 
 #endif
