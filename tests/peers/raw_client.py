@@ -10,7 +10,7 @@ import struct
 import time
 from pathlib import Path
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 Got = tuple[int, int | None]
 
 
