@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from ivshmem_virtio.peer.descriptor import SharedDescriptor
 from ivshmem_virtio.peer.wire import ancillary, encode
 
-# Descriptors inside sockets count against RLIMIT_NOFILE of the sender (unix(7), ETOOMANYREFS), for all clients together.
-# The least send buffer there is keeps what one silent client can hold there to a handful; the rest waits in the queue,
-# where it costs nothing.
+# Descriptors inside sockets count against RLIMIT_NOFILE of the sender (unix(7), ETOOMANYREFS), for all clients
+# together. The least send buffer there is keeps what one silent client can hold there to a handful; the rest waits in
+# the queue, where it costs nothing.
 SEND_BUFFER = 1
 RETRY_SECONDS = 0.1
 
