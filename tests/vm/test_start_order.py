@@ -130,7 +130,7 @@ def test_service_restarted_under_a_guest_that_is_started_again(site: Site, boot:
 
 
 def test_backend_killed(site: Site, boot: BootGuest) -> None:
-    """A new back-end means a new epoch: devices are registered anew. A read that was in flight may fail, nothing else."""
+    """A new back-end means a new epoch: devices are registered anew. Only a read that was in flight may fail."""
     with serve(site) as service:
         guest = boot(doorbells=site.doorbells("web"), clean_log=False)
         assert_works(guest, site, "web")
