@@ -33,7 +33,15 @@ LEAST_PAUSE = 1.0
     help="Look twice, so long apart, to see whether heartbeats and queues move; 0 looks once.",
 )
 @click.option("--watch", is_flag=True, help="Look again and again until interrupted; with --json one line each time.")
-def inspect(config_file: Path, guest: str | None, as_json: bool, observe: float, watch: bool) -> None:
+@click.option(
+    "--region",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where the region of the guest is, if somebody else's server keeps it (attach).",
+)
+def inspect(
+    config_file: Path, guest: str | None, as_json: bool, observe: float, watch: bool, region: Path | None
+) -> None:
     """Show what state a guest's devices are in, and who waits for whom.
 
     Reads the region of each guest of CONFIG.toml, or of GUEST alone, and changes nothing in it. Where everything lies
@@ -41,9 +49,9 @@ def inspect(config_file: Path, guest: str | None, as_json: bool, observe: float,
     file of the running back-end; without one, only what the window shows is known, and said so.
     """
     config = load_config(config_file, images=False)
-    chosen = config.guests if guest is None else (select_guest(config, guest),)
+    chosen = config.guests if guest is None and region is None else (select_guest(config, guest),)
     while True:
-        views = [view_guest(config, one, observe) for one in chosen]
+        views = [view_guest(config, one, observe, region) for one in chosen]
         if as_json:
             click.echo(json.dumps(views_as_json(config.service.name, views), indent=None if watch else 2))
         else:

@@ -11,6 +11,8 @@ from ivshmem_virtio.link.directory_errors import DirectoryError
 from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.service.plan import RegionPlan
 
+REMARKS = {"backend_peer": " (as it may be behind somebody else's server)"}
+
 
 @dataclass(frozen=True)
 class EntryView:
@@ -59,4 +61,8 @@ def _view(entry: DirectoryEntry, configured: LinkLayout | None) -> EntryView:
 
 def _differences(found: LinkLayout, configured: LinkLayout) -> tuple[str, ...]:
     pairs = ((field.name, getattr(found, field.name), getattr(configured, field.name)) for field in fields(LinkLayout))
-    return tuple(f"{name} {is_now}, configured {should_be}" for name, is_now, should_be in pairs if is_now != should_be)
+    return tuple(
+        f"{name} {is_now}, configured {should_be}{REMARKS.get(name, '')}"
+        for name, is_now, should_be in pairs
+        if is_now != should_be
+    )

@@ -41,10 +41,15 @@ class GuestView:
     general: tuple[Finding, ...]
 
 
-def view_guest(config: Config, guest: GuestConfig, observe_seconds: float) -> GuestView:
-    """Look at a guest, and once more after ``observe_seconds`` where that is above 0; raises InspectError."""
+def view_guest(
+    config: Config, guest: GuestConfig, observe_seconds: float, region_path: Path | None = None
+) -> GuestView:
+    """Look at a guest, and once more after ``observe_seconds`` where that is above 0; raises InspectError.
+
+    ``region_path`` is where a foreign server has the region.
+    """
     made = plan(config, guest)
-    with RegionFile(made) as region:
+    with RegionFile(made, region_path) as region:
         earlier: tuple[LinkView, ...] | None = None
         if observe_seconds > 0:
             earlier = _view_links(region, made, _read_status_files(config, guest, made)[1])

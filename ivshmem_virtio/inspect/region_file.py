@@ -19,9 +19,9 @@ FOLDER = Path("/dev/shm")
 class RegionFile:
     """The region of a plan. Nothing of it is ever written."""
 
-    def __init__(self, made: RegionPlan) -> None:
-        """Raises RegionAbsent, RegionUnreadable or RegionSizeDiffers."""
-        self.path = FOLDER / made.shared_memory
+    def __init__(self, made: RegionPlan, path: Path | None = None) -> None:
+        """At ``path``, or where our own service puts it. Raises RegionAbsent, RegionUnreadable or RegionSizeDiffers."""
+        self.path = path or FOLDER / made.shared_memory
         self.memory = _open(self.path, made)
         self.size = os.fstat(self.memory).st_size
         if self.size != made.size:

@@ -245,7 +245,8 @@ def test_the_directory_is_held_against_the_configuration(config: Config, region:
     region.store(0x40 + 64 + 0x30, b"other".ljust(16, b"\0"))
     view = look(config)
     first, second, *_ = view.directory.entries
-    assert first.differences == ("backend_peer 9, configured 0",)
+    (difference,) = first.differences
+    assert difference.startswith("backend_peer 9, configured 0 (")
     assert (second.name, second.differences) == ("other", ("not configured",))
     assert view.directory.problems == ('link "uplink" is configured and not in the directory',)
     assert any("backend_peer 9" in finding.text for finding in view.general)
@@ -257,6 +258,15 @@ def test_a_region_without_a_directory_is_shown_all_the_same(config: Config, regi
     assert view.directory.entries == ()
     assert "no directory" in view.directory.problems[0]
     assert len(view.links) == 4, "the layout comes from the configuration"
+
+
+def test_a_region_that_somebody_else_keeps(service: ServiceFile, tmp_path: Path, region: CraftedRegion) -> None:
+    (tmp_path / "other").mkdir()
+    other = ServiceFile(tmp_path / "other")
+    other.replace("queues = 2\n", "")
+    assert run(["inspect", str(other.path), "--observe", "0"]) == 1
+    place = f"/dev/shm/{region.region.name}"
+    assert run(["inspect", str(other.path), "--observe", "0", "--region", place]) == 0
 
 
 def test_looking_changes_nothing(service: ServiceFile, region: CraftedRegion) -> None:
