@@ -58,7 +58,7 @@ lint: ext
 	@echo "== lint, format, types"
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/cython-lint cython_ext --max-line-length 120
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cython_ext --max-line-length 120
 	@$(VENV)/bin/mypy
 
 test: lint

@@ -82,8 +82,7 @@ def test_a_backend_maps_its_links_slices_and_nothing_else(write_config: ConfigWr
         assert len(own) == 2, "a guest is mapped by its own back-end and by its switch"
         for pid in pids:
             assert not any(loaded.shared_memory(guest) in file for guest in loaded.guests for file in open_files(pid))
-        keeper = service.process.pid if service.process else 0
-        assert not any(region_mappings(keeper, loaded.shared_memory(guest)) for guest in loaded.guests)
+        assert not any(region_mappings(service.pid, loaded.shared_memory(guest)) for guest in loaded.guests)
 
 
 def test_guests_meet_on_a_switch_and_a_third_is_added_without_a_restart(write_config: ConfigWriter) -> None:
@@ -97,7 +96,7 @@ def test_guests_meet_on_a_switch_and_a_third_is_added_without_a_restart(write_co
             web, db = NetDriver(one), NetDriver(two)
             exchange(web, db)
             write_config("web", "db", "extra", switch=True)
-            service.signal(signal.SIGHUP)
+            service.reload()
             wait_until(lambda: "guest extra added" in service.said(), "the third guest is added")
             assert service.children()[: len(before)] == before
             exchange(web, db)
@@ -133,7 +132,7 @@ def test_the_end_of_a_service_leaves_nothing(write_config: ConfigWriter) -> None
     with RunningService(config) as service:
         pids = service.children()
         assert all(Path("/dev/shm", loaded.shared_memory(guest)).exists() for guest in loaded.guests)
-    assert not service.pidfile.exists()
+    assert not list(config.parent.glob("*.pid"))
     assert not any(Path("/dev/shm", loaded.shared_memory(guest)).exists() for guest in loaded.guests)
     assert not any(guest_socket(config, guest.name).exists() for guest in loaded.guests)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
@@ -147,7 +146,7 @@ def test_a_second_service_of_the_same_name_is_refused(write_config: ConfigWriter
         assert second.returncode != 0
         assert len(second.stderr.strip().splitlines()) == 1
         assert second.stderr.startswith("ivshmem-virtio: ")
-        assert service.alive
+        service.check_alive()
         with driving(guest_socket(config), "disk") as transport:
             assert len(BlkDriver(transport).read(0, 1)) == 512
 
