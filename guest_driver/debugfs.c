@@ -54,6 +54,7 @@ static void show_link(struct seq_file *file, const struct ivshmem_link *link)
 	seq_printf(file, "registrations %u\n", link->registrations);
 	seq_printf(file, "absences %u\n", link->absences);
 	seq_printf(file, "absent_ms %u\n", ivshmem_peer_absence(link));
+	seq_printf(file, "settled %llu\n", link->settled);
 	seq_printf(file, "absent_total_ms %llu\n", link->absent_total_ms);
 }
 

@@ -87,6 +87,7 @@ struct ivshmem_link {
 	u64 kicks_done;			/* by queues that are gone */
 	u64 interrupts_done;
 	u64 absent_total_ms;
+	u64 settled;			/* requests answered with an error on behalf of a lost back-end */
 	u32 absences;
 	u32 registrations;
 	struct dentry *debug;

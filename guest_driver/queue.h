@@ -27,6 +27,7 @@ struct ivshmem_queue {
 	u32 block_length;		/* 0: nowhere */
 	atomic64_t kicks;
 	u64 interrupts;
+	u8 *settle_passes;		/* see settle.c */
 	char name[QUEUE_NAME_BYTES];
 };
 

@@ -8,6 +8,7 @@
 
 #include "accounting.h"
 #include "link.h"
+#include "settle.h"
 
 #define RETRY_MS 1000
 #define VIRTIO_VENDOR 0x1af4
@@ -96,8 +97,11 @@ static enum ivshmem_phase come_up(struct ivshmem_link *link)
 /* The device's epoch has ended, or its driver and its back-end do not agree any more. */
 static void go_down(struct ivshmem_link *link)
 {
-	if (link->detached)
+	if (link->detached) {
 		ivshmem_set_own_state(link, STATE_ABSENT);
+		if (link->registered && !ivshmem_settle_knows(link))
+			virtio_break_device(&link->registered->vdev);
+	}
 	ivshmem_unregister(link);
 	ivshmem_set_own_state(link, STATE_ABSENT);
 	ivshmem_choose_incarnation(link);
@@ -109,15 +113,12 @@ void ivshmem_registration(struct work_struct *work)
 	enum ivshmem_phase next;
 
 	mutex_lock(&link->life);
-	if (link->phase == PHASE_REGISTERING) {
-		next = come_up(link);
-		if (next == PHASE_WAITING)
-			go_down(link);
-	} else {
+	next = link->phase == PHASE_REGISTERING ? come_up(link) : PHASE_WAITING;
+	if (next == PHASE_WAITING) {
+		/* Not at once if the same back-end has just failed. */
+		link->not_before = jiffies + (link->detached ? 0 : msecs_to_jiffies(RETRY_MS));
 		go_down(link);
-		next = PHASE_WAITING;
 	}
-	link->not_before = jiffies + msecs_to_jiffies(RETRY_MS);
 	WRITE_ONCE(link->phase, next);
 	mutex_unlock(&link->life);
 	ivshmem_watch_now(link);

@@ -164,8 +164,15 @@ int ivshmem_transact(struct ivshmem_link *link, u16 offset, unsigned int size, u
  */
 int ivshmem_transact_reset(struct ivshmem_link *link)
 {
-	int error = post(link, HEADER_DEVICE_STATUS, sizeof(u32), 0);
+	unsigned int try;
+	int error = -EAGAIN;
 
+	/* A back-end that sets NEEDS_RESET at the same moment may have overwritten ours. */
+	for (try = 0; try < TRIES && error == -EAGAIN; try++) {
+		error = post(link, HEADER_DEVICE_STATUS, sizeof(u32), 0);
+		if (!error && shared_read8(link->window, HEADER_DEVICE_STATUS))
+			error = -EAGAIN;
+	}
 	if (!error)
 		return 0;
 	ivshmem_new_incarnation(link);

@@ -96,6 +96,7 @@ static void set_status(struct virtio_device *vdev, u8 status)
 {
 	struct ivshmem_link *link = ivshmem_link_of_vdev(vdev);
 
+	status &= ~VIRTIO_CONFIG_S_NEEDS_RESET;	/* the device's to set, as get_status told the core */
 	mutex_lock(&link->registers);
 	if (!may_wait_for_later(link, status) && !READ_ONCE(link->detached) &&
 	    !ivshmem_transact(link, HEADER_DEVICE_STATUS, sizeof(u32), status) &&

@@ -6,6 +6,7 @@
 
 #include "link.h"
 #include "queue.h"
+#include "settle.h"
 #include "transaction.h"
 #include "virtqueue.h"
 #include "window.h"
@@ -119,6 +120,7 @@ static void unmake(struct ivshmem_queue *queue)
 	}
 	link->kicks_done += atomic64_read(&queue->kicks);
 	link->interrupts_done += queue->interrupts;
+	ivshmem_settle_forget(queue);
 	vring_del_virtqueue(queue->vq);
 	queue->vq = NULL;
 }

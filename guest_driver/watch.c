@@ -7,10 +7,12 @@
 
 #include "link.h"
 #include "queue.h"
+#include "settle.h"
 
 #define WATCH_MS 1000
 #define WATCH_ABSENT_MS 200
 #define WATCH_GREETING_MS 10
+#define WATCH_SETTLING_MS 10	/* answering for a back-end that is lost */
 #define WATCH_DEAF_MS 10	/* no vector of its own: the only way to learn of used buffers */
 #define LONG_ABSENCE_MS 60000
 
@@ -157,6 +159,8 @@ static unsigned long next_look(const struct ivshmem_link *link)
 
 	if (READ_ONCE(link->phase) == PHASE_GREETING)
 		milliseconds = WATCH_GREETING_MS;
+	else if (has_device(link) && link->detached)
+		milliseconds = WATCH_SETTLING_MS;
 	else if (link->peer.presence == PRESENCE_ABSENT)
 		milliseconds = WATCH_ABSENT_MS;
 	else if (!link->vectors && has_device(link))
@@ -173,7 +177,9 @@ void ivshmem_watch(struct work_struct *work)
 	look_at_peer(link, &header);
 	note_long_absence(link);
 	advance(link, &header);
-	if (has_device(link)) {
+	if (has_device(link) && link->detached) {
+		ivshmem_settle(link);
+	} else if (has_device(link)) {
 		ivshmem_link_look_for_event(link);
 		ivshmem_link_look_at_queues(link, false);
 	}
