@@ -55,9 +55,8 @@ class BackendProcess:
         far.set_inheritable(True)
         command = [sys.executable, "-m", "ivshmem_virtio.service.backend", "--channel", str(far.fileno())]
         with far:
-            self._process = subprocess.Popen(
-                command + ["--verbose"] * self._verbose, pass_fds=[far.fileno()], stdin=subprocess.DEVNULL
-            )
+            # The terminal goes along: a console may be on it (via = "stdio").
+            self._process = subprocess.Popen(command + ["--verbose"] * self._verbose, pass_fds=[far.fileno()])
         self._channel = near
         self._born = time.monotonic()
         asyncio.get_running_loop().add_reader(near.fileno(), self._receive)
