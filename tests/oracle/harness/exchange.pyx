@@ -22,6 +22,7 @@ from ivshmem_virtio.core cimport (
     split_driver,
     split_driver_add,
     split_driver_add_indirect,
+    split_driver_disable,
     split_driver_enable,
     split_driver_get,
     split_driver_publish,
@@ -247,7 +248,7 @@ cdef const char *device_run(split_device *queue, chain_record *chain, uint64_t t
                 bell_ring(call)
             continue
         if not split_device_enable(queue) and not bell_wait(kick):
-            return "the kernel's driver did not notify our device"
+            return "the driver did not notify our device"
         split_device_disable(queue)
     return NULL
 
@@ -303,6 +304,7 @@ cdef const char *driver_run(split_driver *queue, driver_pool *pool, uint64_t fir
     cdef uint32_t written
     cdef int got
     cdef const char *wrong
+    split_driver_disable(queue)
     while returned < total:
         before = returned
         limit = min(total - sent, 1 + next_random(&seed) % burst)
@@ -325,7 +327,9 @@ cdef const char *driver_run(split_driver *queue, driver_pool *pool, uint64_t fir
         if added or returned != before:
             continue
         if not split_driver_enable(queue) and not bell_wait(call):
-            return "the kernel's device did not notify our driver"
+            return "the device did not notify our driver"
+        # Off while there is work, so that enabling them is what the next sleep depends on.
+        split_driver_disable(queue)
     return NULL
 
 
