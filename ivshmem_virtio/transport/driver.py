@@ -92,6 +92,7 @@ class DriverTransport:
             except (EpochChanged, BackendLost):
                 if self._patience.now() >= deadline:
                     raise
+                self._patience.nap()
         self.add_status(Status.ACKNOWLEDGE)
         self.add_status(Status.DRIVER)
 

@@ -38,7 +38,9 @@ class BlkType(IntEnum):
 
 
 STATUS_NAMES = {0: "OK", 1: "IOERR", 2: "UNSUPP"}
-WANTED = BlkFeature.SIZE_MAX | BlkFeature.SEG_MAX | BlkFeature.RO | BlkFeature.BLK_SIZE | BlkFeature.FLUSH | BlkFeature.MQ
+WANTED = (
+    BlkFeature.SIZE_MAX | BlkFeature.SEG_MAX | BlkFeature.RO | BlkFeature.BLK_SIZE | BlkFeature.FLUSH | BlkFeature.MQ
+)
 
 
 class BlkDriver:

@@ -24,11 +24,6 @@ class Handshake:
         self._heartbeat = 0
         self.incarnation = 0
 
-    @property
-    def accepted_states(self) -> tuple[State, ...]:
-        """Back-end states in which its header is valid for this driver."""
-        return (State.READY, State.RESUMING) if self._capabilities & Capability.RESUME else (State.READY,)
-
     def meet(self, deadline: float) -> tuple[Backend, Liveness]:
         """From nothing to an acknowledged incarnation.
 
@@ -37,12 +32,14 @@ class Handshake:
         """
         link = self._link
         link.set_state(State.ABSENT)
-        if not self._patience.until(lambda: link.other_state() in self.accepted_states, deadline):
+        valid = states_of(self._capabilities)
+        if not self._patience.until(lambda: link.other_state() in valid, deadline):
             raise BackendAbsent(
                 f"no back-end: its state is {link.other_state()}, waiting for 1; start what serves this link"
             )
         backend = read_backend(link.window, extended=bool(self._capabilities))
-        liveness = Liveness(link, backend, self._patience.now, self.accepted_states)
+        both = self._capabilities & backend.capabilities
+        liveness = Liveness(link, backend, self._patience.now, states_of(both))
         self.renew(backend)
         link.set_state(State.READY)
         link.ring(backend.config_vector)
@@ -85,3 +82,8 @@ class Handshake:
                 f"the back-end does not acknowledge incarnation {self.incarnation:#x}: it is stuck, or takes this peer "
                 "for another than the one the link belongs to"
             )
+
+
+def states_of(capabilities: Capability) -> tuple[State, ...]:
+    """Back-end states in which its header is valid for a driver with these capabilities."""
+    return (State.READY, State.RESUMING) if Capability.RESUME in capabilities else (State.READY,)

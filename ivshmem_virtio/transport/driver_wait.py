@@ -31,6 +31,10 @@ class Patience:
             nap = min(nap * 2, LONGEST_NAP)
         return True
 
+    def nap(self) -> None:
+        """Let the other side get on, before something is tried again from its beginning."""
+        (self._pause or time.sleep)(LONGEST_NAP)
+
     def readable(self, files: set[int], seconds: float) -> None:
         """Sleep until one of ``files`` is readable, ``seconds`` at most."""
         if self._pause:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,23 @@ def link_to(region: PlainRegion, index: int, device_id: int = 1) -> V1Link:
     )
 
 
+class Heart(threading.Thread):
+    """Beats for a transport, as a back-end process does for all of its."""
+
+    def __init__(self, transport: DeviceTransport) -> None:
+        super().__init__(daemon=True)
+        self._transport = transport
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(0.5):
+            self._transport.registers.beat()
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+
+
 @contextmanager
 def served(region: PlainRegion, device: Device) -> Iterator[DeviceTransport]:
     """Serve ``device`` until the end of the block."""
@@ -38,7 +56,10 @@ def served(region: PlainRegion, device: Device) -> Iterator[DeviceTransport]:
         worker.call(lambda: device.open(worker.loop))
         transport = worker.call(lambda: DeviceTransport(link, device, worker.loop))
         worker.call(transport.start)
+        heart = Heart(transport)
+        heart.start()
         yield transport
+        heart.stop()
         worker.call(transport.stop)
         worker.call(device.close)
     finally:

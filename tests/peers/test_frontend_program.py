@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ivshmem_virtio.devices.blk import Blk
 from ivshmem_virtio.devices.console import Console
@@ -275,3 +277,26 @@ def test_a_backend_that_stops(program: Path, function: Function, region: PlainRe
     region.set_state(BACKEND, 1)
     assert "does not acknowledge" in run(program, function, "rng", "plain", "8", status=1, seconds=1)
     assert "heartbeat" in run(program, function, "rng", "plain", "8", status=1, seconds=9)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 0x2000, 0x3000]), st.integers(0, 0x240 // 4), st.integers(0, 0xFFFFFFFF)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_random_damage_ends_in_order(
+    program: Path, function: Function, region: PlainRegion, damage: list[tuple[int, int, int]]
+) -> None:
+    """Directory, State Table and header full of anything: the program works or says why not; no signal ends it."""
+    os.pwrite(region.memory, bytes(0x4000), 0)
+    write_directory(region, 4)
+    with served(region, Rng("plain", window=WINDOW)):
+        for part, word, value in damage:
+            os.pwrite(region.memory, value.to_bytes(4, "little"), part + 4 * word)
+        command = [str(program), "-d", str(function.folder), "-s", "0", "-f", "rng", "plain", "8"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode in (0, 1)
+    assert (done.returncode == 1) == done.stderr.startswith("ivshmem-frontend: ")

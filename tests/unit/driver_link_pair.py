@@ -126,6 +126,7 @@ class Bench:
     def pause(self, _seconds: float) -> None:
         """What the driver does instead of sleeping."""
         if self.running:
+            self.device.registers.beat()
             self.device.look()
 
     def bring_up(self, size: int | None = None, host_placed: bool = True) -> None:

@@ -341,6 +341,47 @@ def test_reset_while_nobody_answers_is_a_new_incarnation() -> None:
         assert b.pair.frontend.window.load64(acknowledged) == incarnation
 
 
+def test_resuming_counts_only_where_both_sides_know_it() -> None:
+    with bench(seconds=0.05) as b:
+        b.bring_up()
+        capabilities = b.device.registers.layout.backend_line + BackendLine.CAPABILITIES
+        for both in (True, False):
+            old = b.pair.backend.window.load32(capabilities)
+            b.pair.backend.window.store32(capabilities, old | Capability.RESUME if both else old & ~Capability.RESUME)
+            b.bring_up()
+            b.pair.backend.set_state(State.RESUMING)
+            assert b.driver.present() is both
+            b.pair.backend.set_state(State.READY)
+            assert b.driver.present()
+
+
+def test_transaction_that_spans_an_absence_is_repeated() -> None:
+    """Cleared by a back-end that was not the one of before, it may have been lost with that one."""
+    with bench() as b:
+        b.bring_up()
+        window = b.pair.backend.window
+        words: list[int] = []
+
+        def flicker(_seconds: float) -> None:
+            words.append(window.load32(Header.WRITE_TRANSACTION))
+            if len(words) == 1:
+                window.store32(Header.WRITE_TRANSACTION, 0)
+                b.pair.backend.set_state(State.RESUMING)
+            else:
+                b.pair.backend.set_state(State.READY)
+                b.pause(0)
+
+        capabilities = b.device.registers.layout.backend_line + BackendLine.CAPABILITIES
+        window.store32(capabilities, window.load32(capabilities) | Capability.RESUME)
+        b.bring_up()
+        b.driver._patience._pause = flicker
+        b.driver.write_config(4, b"1234")
+        assert b.mirror.written == b"1234"
+        assert len({word for word in words if word}) == 3, (
+            "1 to 2 and 2 to 1: each try has a sequence number of its own"
+        )
+
+
 def test_heartbeat_that_stands_still_is_absence() -> None:
     now = [100.0]
     with bench() as b:
