@@ -7,6 +7,7 @@ import select
 
 import pytest
 
+from ivshmem_virtio.errors import RingFull
 from ivshmem_virtio.link.layout import BackendLine, Capability, FrontendLine, Header, State
 from ivshmem_virtio.transport.driver import EVERYTHING
 from ivshmem_virtio.transport.driver_errors import (
@@ -19,6 +20,7 @@ from ivshmem_virtio.transport.driver_errors import (
     EpochChanged,
     FieldNotWritable,
     NotBroughtUp,
+    PoolExhausted,
     QueueBusy,
     QueueMissing,
     QueueSizeRefused,
@@ -160,6 +162,22 @@ def test_queue_reset_while_the_other_goes_on() -> None:
         assert b.ask(b"still here", queue=1) == b"ereh llits"
         b.driver.setup_queue(0, size=8)
         assert b.ask(b"again") == b"niaga"
+
+
+def test_a_full_ring_keeps_no_buffers_of_what_it_refused() -> None:
+    with bench() as b:
+        b.bring_up()
+        b.mirror.hold = True
+        ring = b.driver.queues[1]
+        for _ in range(8):
+            ring.submit([b"x"], [1])
+        held = b.driver.pool.buffers
+        with pytest.raises(RingFull):
+            ring.submit([b"x"], [1])
+        with pytest.raises(PoolExhausted):
+            b.driver.queues[0].submit([b"x"], [1 << 20])
+        assert b.driver.pool.buffers == held
+        assert (ring.free, ring.outstanding) == (0, 8)
 
 
 def test_reset_with_chains_in_flight() -> None:
