@@ -18,13 +18,13 @@ import click
 from ivshmem_virtio.cli.parameters import CONFIG_FILE, json_option
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.link.layout import Capability, LinkLayout
-from ivshmem_virtio.transport.driver import EVERYTHING, DriverTransport
-from ivshmem_virtio.transport.driver_attach import FrontendPeer, choose_link, pci_peer, server_peer
-from ivshmem_virtio.transport.driver_blk import BLK_DEVICE_ID, SECTOR, BlkDriver
-from ivshmem_virtio.transport.driver_console import CONSOLE_DEVICE_ID, ConsoleDriver
-from ivshmem_virtio.transport.driver_errors import WrongDevice
-from ivshmem_virtio.transport.driver_rng import RNG_DEVICE_ID, RngDriver
-from ivshmem_virtio.transport.driver_survey import survey
+from ivshmem_virtio.transport.driver.attach import FrontendPeer, choose_link, pci_peer, server_peer
+from ivshmem_virtio.transport.driver.blk import BLK_DEVICE_ID, SECTOR, BlkDriver
+from ivshmem_virtio.transport.driver.console import CONSOLE_DEVICE_ID, ConsoleDriver
+from ivshmem_virtio.transport.driver.errors import WrongDevice
+from ivshmem_virtio.transport.driver.rng import RNG_DEVICE_ID, RngDriver
+from ivshmem_virtio.transport.driver.survey import survey
+from ivshmem_virtio.transport.driver.transport import EVERYTHING, DriverTransport
 from ivshmem_virtio.transport.feature_names import device_type
 
 Made = TypeVar("Made")

@@ -13,8 +13,8 @@ from ivshmem_virtio.inspect.status_file import LinkStatus
 from ivshmem_virtio.link.layout import BACKEND, FRONTEND, BackendLine, FrontendLine, Header
 from ivshmem_virtio.link.state_table import entry_offset
 from ivshmem_virtio.service.plan import LinkPlan
-from ivshmem_virtio.transport.driver_backend import Backend, read_backend
-from ivshmem_virtio.transport.driver_errors import BackendViolation
+from ivshmem_virtio.transport.driver.backend import Backend, read_backend
+from ivshmem_virtio.transport.driver.errors import BackendViolation
 from ivshmem_virtio.transport.feature_names import feature_names
 from ivshmem_virtio.transport.transaction import Transaction
 

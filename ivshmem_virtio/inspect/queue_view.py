@@ -11,8 +11,8 @@ from ivshmem_virtio.inspect.names import queue_name
 from ivshmem_virtio.inspect.status_file import QueueStatus
 from ivshmem_virtio.link.layout import Header, SplitPlacement, ring_block_length
 from ivshmem_virtio.service.config_fields import LARGEST_QUEUE
-from ivshmem_virtio.transport.driver_backend import Backend, read_ring_block
-from ivshmem_virtio.transport.driver_errors import BackendViolation
+from ivshmem_virtio.transport.driver.backend import Backend, read_ring_block
+from ivshmem_virtio.transport.driver.errors import BackendViolation
 
 FROM_STATUS_FILE = "status file"
 FROM_HEADER = "header"

@@ -100,14 +100,11 @@ class Registers:
         return self.window.load64(self.layout.frontend_line + FrontendLine.INCARNATION)
 
     def claimed_peer(self) -> int | None:
-        """The ivshmem peer id the front-end says it has; a hint."""
-        return (
-            self.window.load32(self.layout.frontend_line + FrontendLine.PEER_PLUS_ONE) - 1 if self._speaks_2() else None
-        )
+        """The ivshmem peer id the front-end says it has; a hint. None where it does not say."""
+        line = self.layout.frontend_line
+        peer_plus_one = self.window.load32(line + FrontendLine.PEER_PLUS_ONE)
+        return peer_plus_one - 1 if peer_plus_one else None
 
     def frontend_config_vector(self) -> int:
         """Link-relative vector for state and configuration changes; 0 for a revision-1 driver."""
         return self.window.load16(self.layout.frontend_line + FrontendLine.FRONTEND_CONFIG_VECTOR)
-
-    def _speaks_2(self) -> bool:
-        return self.window.load32(self.layout.frontend_line + FrontendLine.CAPABILITIES) != 0

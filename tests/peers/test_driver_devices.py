@@ -20,13 +20,13 @@ from ivshmem_virtio.devices.device import Device
 from ivshmem_virtio.devices.net import Net
 from ivshmem_virtio.devices.rng import Rng
 from ivshmem_virtio.link.layout import FRONTEND, Capability
-from ivshmem_virtio.transport.driver import EVERYTHING, DriverTransport
-from ivshmem_virtio.transport.driver_blk import BlkDriver
-from ivshmem_virtio.transport.driver_console import ConsoleDriver
-from ivshmem_virtio.transport.driver_errors import RequestFailed, SectorOutOfRange
-from ivshmem_virtio.transport.driver_net import NetDriver
-from ivshmem_virtio.transport.driver_queue import Request
-from ivshmem_virtio.transport.driver_rng import RngDriver
+from ivshmem_virtio.transport.driver.blk import BlkDriver
+from ivshmem_virtio.transport.driver.console import ConsoleDriver
+from ivshmem_virtio.transport.driver.errors import RequestFailed, SectorOutOfRange
+from ivshmem_virtio.transport.driver.net import NetDriver
+from ivshmem_virtio.transport.driver.queue import Request
+from ivshmem_virtio.transport.driver.rng import RngDriver
+from ivshmem_virtio.transport.driver.transport import EVERYTHING, DriverTransport
 from tests.peers.plain_region import PlainRegion
 from tests.peers.served_link import link_to, served
 

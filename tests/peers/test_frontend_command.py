@@ -19,10 +19,10 @@ from ivshmem_virtio.devices.rng import Rng
 from ivshmem_virtio.link.directory_writer import DirectoryWriter
 from ivshmem_virtio.peer.client import IvshmemClient
 from ivshmem_virtio.peer.pci import PciFunction
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_attach import PciPeer, choose_link
-from ivshmem_virtio.transport.driver_errors import LinkTaken
-from ivshmem_virtio.transport.driver_rng import RngDriver
+from ivshmem_virtio.transport.driver.attach import PciPeer, choose_link
+from ivshmem_virtio.transport.driver.errors import LinkTaken
+from ivshmem_virtio.transport.driver.rng import RngDriver
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.peers.function_folder import Function
 from tests.peers.plain_region import LINK, PlainRegion

@@ -17,9 +17,9 @@ import pytest
 
 from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.service.config import load_config
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_attach import choose_link, server_peer
-from ivshmem_virtio.transport.driver_rng import RngDriver
+from ivshmem_virtio.transport.driver.attach import choose_link, server_peer
+from ivshmem_virtio.transport.driver.rng import RngDriver
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 from tests.peers.running_service import RunningService
 from tests.unit.service_file import ServiceFile
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from ivshmem_virtio.link.layout import FRONTEND
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_blk import BlkDriver
-from ivshmem_virtio.transport.driver_errors import BackendAbsent, BackendLost, QueueMissing
+from ivshmem_virtio.transport.driver.blk import BlkDriver
+from ivshmem_virtio.transport.driver.errors import BackendAbsent, BackendLost, QueueMissing
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 from tests.peers.plain_region import BACKEND, PlainRegion
 from tests.peers.revision1_backend import HEADER, QUEUE_SIZE, Revision1Backend
 from tests.peers.served_link import link_to

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_attach import choose_link, server_peer
+from ivshmem_virtio.transport.driver.attach import choose_link, server_peer
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 from ivshmem_virtio.vm.service import ServiceProcess
 
 PATIENCE = 30.0

@@ -14,10 +14,10 @@ import pytest
 from ivshmem_virtio.link.layout import DIRECTORY_SIZE
 from ivshmem_virtio.service.config import load_config
 from ivshmem_virtio.service.plan import plan
-from ivshmem_virtio.transport.driver_blk import BlkDriver
-from ivshmem_virtio.transport.driver_errors import EpochChanged
-from ivshmem_virtio.transport.driver_net import NetDriver
-from ivshmem_virtio.transport.driver_rng import RngDriver
+from ivshmem_virtio.transport.driver.blk import BlkDriver
+from ivshmem_virtio.transport.driver.errors import EpochChanged
+from ivshmem_virtio.transport.driver.net import NetDriver
+from ivshmem_virtio.transport.driver.rng import RngDriver
 
 from .conftest import ConfigWriter
 from .running_service import RunningService, driving, open_files, region_mappings, wait_until

@@ -14,7 +14,7 @@ from ivshmem_virtio.link.layout import BACKEND, FRONTEND, PAGE_SIZE, Capability,
 from ivshmem_virtio.peer.doorbells import Doorbells
 from ivshmem_virtio.peer.v1 import V1Link
 from ivshmem_virtio.transport.device import DeviceTransport
-from ivshmem_virtio.transport.driver import EVERYTHING, DriverTransport
+from ivshmem_virtio.transport.driver.transport import EVERYTHING, DriverTransport
 from ivshmem_virtio.transport.queue import Queue
 
 OFFSET = 2 * PAGE_SIZE

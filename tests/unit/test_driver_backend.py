@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import BackendLine, Capability, Header, QueueLine
 from ivshmem_virtio.link.registers import RegisterMap
-from ivshmem_virtio.transport.driver_backend import read_backend, read_ring_block
-from ivshmem_virtio.transport.driver_errors import (
+from ivshmem_virtio.transport.driver.backend import read_backend, read_ring_block
+from ivshmem_virtio.transport.driver.errors import (
     BackendViolation,
     EpochInvalid,
     ExtensionInvalid,

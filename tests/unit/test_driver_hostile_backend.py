@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from ivshmem_virtio.errors import IvshmemVirtioError, RingViolation
 from ivshmem_virtio.link.layout import BackendLine, Header, QueueLine, State
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_errors import (
+from ivshmem_virtio.transport.driver.errors import (
     FeatureMissing,
     HeaderSizeInvalid,
     QueueSizeInvalid,
@@ -22,6 +21,7 @@ from ivshmem_virtio.transport.driver_errors import (
     RingBlockInvalid,
     TransactionTimedOut,
 )
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 from tests.unit.driver_link_pair import FRONTEND_ID, Bench, bench
 
 

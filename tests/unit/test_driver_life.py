@@ -9,8 +9,7 @@ import pytest
 
 from ivshmem_virtio.errors import RingFull
 from ivshmem_virtio.link.layout import BackendLine, Capability, FrontendLine, Header, State
-from ivshmem_virtio.transport.driver import EVERYTHING
-from ivshmem_virtio.transport.driver_errors import (
+from ivshmem_virtio.transport.driver.errors import (
     AcknowledgementTimedOut,
     BackendAbsent,
     BackendLost,
@@ -27,6 +26,7 @@ from ivshmem_virtio.transport.driver_errors import (
     RequestTimedOut,
     TransactionTimedOut,
 )
+from ivshmem_virtio.transport.driver.transport import EVERYTHING
 from ivshmem_virtio.transport.features import Feature, Status
 from tests.unit.driver_link_pair import FRONTEND_ID, Bench, bench
 

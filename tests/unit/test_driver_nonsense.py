@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ivshmem_virtio.link.layout import FrontendLine, Header, State
-from ivshmem_virtio.transport.driver_errors import DriverError, FeaturesRefused, QueueRefused
+from ivshmem_virtio.transport.driver.errors import DriverError, FeaturesRefused, QueueRefused
 from ivshmem_virtio.transport.features import Status
 from tests.unit.driver_link_pair import Bench, bench
 

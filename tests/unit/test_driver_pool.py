@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ivshmem_virtio.transport.driver_errors import PoolExhausted, PoolMisuse
-from ivshmem_virtio.transport.driver_pool import Pool
+from ivshmem_virtio.transport.driver.errors import PoolExhausted, PoolMisuse
+from ivshmem_virtio.transport.driver.pool import Pool
 
 
 def test_starts_on_the_line_behind_the_reserved_part() -> None:

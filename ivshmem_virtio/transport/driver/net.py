@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_errors import RequestFailed, RequestTimedOut
+from ivshmem_virtio.transport.driver.errors import RequestFailed, RequestTimedOut
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 
 NET_DEVICE_ID = 1
 RECEIVE_QUEUE = 0

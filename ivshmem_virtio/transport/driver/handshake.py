@@ -7,10 +7,10 @@ import secrets
 
 from ivshmem_virtio.link.layout import BackendLine, Capability, FrontendLine, State
 from ivshmem_virtio.peer.link import Link
-from ivshmem_virtio.transport.driver_backend import Backend, read_backend
-from ivshmem_virtio.transport.driver_errors import AcknowledgementTimedOut, BackendAbsent, BackendLost
-from ivshmem_virtio.transport.driver_liveness import Liveness
-from ivshmem_virtio.transport.driver_wait import Patience
+from ivshmem_virtio.transport.driver.backend import Backend, read_backend
+from ivshmem_virtio.transport.driver.errors import AcknowledgementTimedOut, BackendAbsent, BackendLost
+from ivshmem_virtio.transport.driver.liveness import Liveness
+from ivshmem_virtio.transport.driver.wait import Patience
 
 
 class Handshake:

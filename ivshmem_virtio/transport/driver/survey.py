@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from ivshmem_virtio.link.layout import Capability, Header, LinkLayout
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_backend import read_ring_block
+from ivshmem_virtio.transport.driver.backend import read_ring_block
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 from ivshmem_virtio.transport.feature_names import device_type, feature_names
 
 MOST_QUEUES = 1024

@@ -6,9 +6,9 @@ from __future__ import annotations
 import struct
 from enum import IntEnum, IntFlag
 
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_errors import RequestFailed, SectorOutOfRange
-from ivshmem_virtio.transport.driver_queue import DriverVirtqueue, Request
+from ivshmem_virtio.transport.driver.errors import RequestFailed, SectorOutOfRange
+from ivshmem_virtio.transport.driver.queue import DriverVirtqueue, Request
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 
 BLK_DEVICE_ID = 2
 SECTOR = 512

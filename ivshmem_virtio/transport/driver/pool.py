@@ -6,7 +6,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from ivshmem_virtio.link.layout import LINE_SIZE, round_up
-from ivshmem_virtio.transport.driver_errors import PoolExhausted, PoolMisuse
+from ivshmem_virtio.transport.driver.errors import PoolExhausted, PoolMisuse
 
 
 class Pool:

@@ -17,7 +17,7 @@ from ivshmem_virtio.peer.errors import ServerSilent
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.peer.pci import PciFunction, the_function
 from ivshmem_virtio.peer.v1 import V1Link
-from ivshmem_virtio.transport.driver_errors import BackendAbsent, LinkAmbiguous, LinkMissing, LinkTaken
+from ivshmem_virtio.transport.driver.errors import BackendAbsent, LinkAmbiguous, LinkMissing, LinkTaken
 
 LOOK_AGAIN_SECONDS = 0.1
 

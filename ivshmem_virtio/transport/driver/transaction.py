@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.peer.link import Link
-from ivshmem_virtio.transport.driver_errors import FieldNotWritable, TransactionTimedOut
-from ivshmem_virtio.transport.driver_wait import Patience
+from ivshmem_virtio.transport.driver.errors import FieldNotWritable, TransactionTimedOut
+from ivshmem_virtio.transport.driver.wait import Patience
 from ivshmem_virtio.transport.transaction import SIZES, Transaction
 
 LARGEST_OFFSET = 0xFFFF

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ivshmem_virtio.core import DriverQueue, Window
-from ivshmem_virtio.transport.driver_pool import Pool
+from ivshmem_virtio.transport.driver.pool import Pool
 
 
 class Request:

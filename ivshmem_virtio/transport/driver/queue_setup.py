@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ivshmem_virtio.core import DriverQueue
 from ivshmem_virtio.link.layout import Capability, Header, SplitPlacement
-from ivshmem_virtio.transport.driver_backend import read_ring_block
-from ivshmem_virtio.transport.driver_errors import (
+from ivshmem_virtio.transport.driver.backend import read_ring_block
+from ivshmem_virtio.transport.driver.errors import (
     QueueBusy,
     QueueMissing,
     QueueRefused,
@@ -17,11 +17,11 @@ from ivshmem_virtio.transport.driver_errors import (
     QueueSizeRefused,
     RingBlockInvalid,
 )
-from ivshmem_virtio.transport.driver_queue import DriverVirtqueue
+from ivshmem_virtio.transport.driver.queue import DriverVirtqueue
 from ivshmem_virtio.transport.features import Feature
 
 if TYPE_CHECKING:
-    from ivshmem_virtio.transport.driver import DriverTransport
+    from ivshmem_virtio.transport.driver.transport import DriverTransport
 
 LARGEST_QUEUE = 32768
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import LINE_SIZE, BackendLine, Capability, Header, QueueLine, round_up
-from ivshmem_virtio.transport.driver_errors import (
+from ivshmem_virtio.transport.driver.errors import (
     EpochInvalid,
     ExtensionInvalid,
     HeaderSizeInvalid,

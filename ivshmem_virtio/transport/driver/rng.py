@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ivshmem_virtio.transport.driver import DriverTransport
-from ivshmem_virtio.transport.driver_errors import RequestFailed
+from ivshmem_virtio.transport.driver.errors import RequestFailed
+from ivshmem_virtio.transport.driver.transport import DriverTransport
 
 RNG_DEVICE_ID = 4
 LARGEST_REQUEST = 4096

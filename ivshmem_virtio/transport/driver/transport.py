@@ -2,7 +2,7 @@
 """The driver side of the header: brings a device up, sets its queues up, and goes on after an absence.
 
 It is synchronous: every operation sleeps in bounded steps until the back-end has answered, or raises one of the errors
-of ``driver_errors``. The back-end is not trusted: each value it publishes is read once and checked before use.
+of ``errors``. The back-end is not trusted: each value it publishes is read once and checked before use.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from ivshmem_virtio.link.layout import Capability, Header, State
 from ivshmem_virtio.peer.link import Link
-from ivshmem_virtio.transport.driver_backend import Backend
-from ivshmem_virtio.transport.driver_config import ConfigSpace
-from ivshmem_virtio.transport.driver_errors import (
+from ivshmem_virtio.transport.driver.backend import Backend
+from ivshmem_virtio.transport.driver.config import ConfigSpace
+from ivshmem_virtio.transport.driver.errors import (
     AcknowledgementTimedOut,
     BackendAbsent,
     BackendLost,
@@ -28,13 +28,13 @@ from ivshmem_virtio.transport.driver_errors import (
     RequestTimedOut,
     ResetRefused,
 )
-from ivshmem_virtio.transport.driver_handshake import Handshake
-from ivshmem_virtio.transport.driver_liveness import Liveness
-from ivshmem_virtio.transport.driver_pool import Pool
-from ivshmem_virtio.transport.driver_queue import DriverVirtqueue, Request
-from ivshmem_virtio.transport.driver_queue_setup import QueueSetup
-from ivshmem_virtio.transport.driver_transaction import Transactions
-from ivshmem_virtio.transport.driver_wait import Patience
+from ivshmem_virtio.transport.driver.handshake import Handshake
+from ivshmem_virtio.transport.driver.liveness import Liveness
+from ivshmem_virtio.transport.driver.pool import Pool
+from ivshmem_virtio.transport.driver.queue import DriverVirtqueue, Request
+from ivshmem_virtio.transport.driver.queue_setup import QueueSetup
+from ivshmem_virtio.transport.driver.transaction import Transactions
+from ivshmem_virtio.transport.driver.wait import Patience
 from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
 
 EVERYTHING = Capability.HOST_PLACED_RINGS | Capability.RESUME | Capability.SIZED_TRANSACTIONS | Capability.EVENT_BYTES

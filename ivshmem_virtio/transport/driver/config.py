@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import Header
-from ivshmem_virtio.transport.driver_errors import ConfigOutOfRange, ConfigUnstable
-from ivshmem_virtio.transport.driver_wait import Patience
+from ivshmem_virtio.transport.driver.errors import ConfigOutOfRange, ConfigUnstable
+from ivshmem_virtio.transport.driver.wait import Patience
 
 
 class ConfigSpace:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 
 from ivshmem_virtio.link.layout import BackendLine, State
 from ivshmem_virtio.peer.link import Link
-from ivshmem_virtio.transport.driver_backend import Backend
-from ivshmem_virtio.transport.driver_errors import EpochChanged
+from ivshmem_virtio.transport.driver.backend import Backend
+from ivshmem_virtio.transport.driver.errors import EpochChanged
 
 HEARTBEAT_SECONDS = 3.0
 """A heartbeat that stands still for so long counts as absence."""
