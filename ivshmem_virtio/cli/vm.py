@@ -34,6 +34,13 @@ accel_option = click.option(
     help="auto takes KVM if a small guest really runs under it, else TCG.",
 )
 append_option = click.option("--append", default="", metavar="TEXT", help="More for the kernel's command line.")
+package_option = click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="NAME",
+    help="Put a Debian package, and all it depends on, into the guest; may be given several times.",
+)
 serve_option = click.option(
     "--serve/--no-serve", "with_service", default=True, help="Start the service too, or use the one that runs already."
 )
@@ -48,11 +55,19 @@ def _say(text: str) -> None:
 @kernel_option
 @accel_option
 @append_option
+@package_option
 @serve_option
 @verbose_option
 @click.argument("qemu", nargs=-1, type=click.UNPROCESSED, metavar="[-- QEMU ARGUMENTS]")
 def run(
-    config_file: Path, series: str, accel: str, append: str, with_service: bool, verbose: bool, qemu: tuple[str, ...]
+    config_file: Path,
+    series: str,
+    accel: str,
+    append: str,
+    packages: tuple[str, ...],
+    with_service: bool,
+    verbose: bool,
+    qemu: tuple[str, ...],
 ) -> None:
     """Serve a configuration and start its guests in QEMU.
 
@@ -60,7 +75,7 @@ def run(
     terminal if there is one guest, else on sockets whose names are printed. Ends when all have ended. What follows
     -- is added to every guest's QEMU command line.
     """
-    _run(config_file, None, series, accel, append, with_service, verbose, qemu)
+    _run(config_file, None, series, accel, append, packages, with_service, verbose, qemu)
 
 
 @click.command()
@@ -69,6 +84,7 @@ def run(
 @kernel_option
 @accel_option
 @append_option
+@package_option
 @serve_option
 @verbose_option
 @click.argument("qemu", nargs=-1, type=click.UNPROCESSED, metavar="[-- QEMU ARGUMENTS]")
@@ -78,6 +94,7 @@ def shell(
     series: str,
     accel: str,
     append: str,
+    packages: tuple[str, ...],
     with_service: bool,
     verbose: bool,
     qemu: tuple[str, ...],
@@ -89,7 +106,7 @@ def shell(
     from ivshmem_virtio.service.config import load_config, select_guest
 
     name = select_guest(load_config(config_file), guest).name
-    _run(config_file, name, series, accel, append, with_service, verbose, qemu)
+    _run(config_file, name, series, accel, append, packages, with_service, verbose, qemu)
 
 
 def _run(
@@ -98,6 +115,7 @@ def _run(
     series: str,
     accel: str,
     append: str,
+    packages: tuple[str, ...],
     with_service: bool,
     verbose: bool,
     qemu: tuple[str, ...],
@@ -125,6 +143,7 @@ def _run(
             series=series,
             accelerator=accel,
             append=append,
+            packages=packages,
             extra=qemu,
             say=_say,
             healthy=healthy,

@@ -31,15 +31,17 @@ def doorbell(guest: GuestConfig) -> Doorbell:
     return Doorbell(guest.socket, guest.vectors)
 
 
-def boot_of(guest: GuestConfig, series: str, append: str) -> Boot | None:
+def boot_of(guest: GuestConfig, series: str, append: str, packages: Sequence[str] = ()) -> Boot | None:
     """What ``guest`` boots: its own kernel image if its configuration names one, else stock kernel ``series`` with the
-    module and a root shell on the console. None for NO_KERNEL."""
+    module, ``packages`` of Debian and a root shell on the console. None for NO_KERNEL."""
     if guest.vm.kernel is not None:
         return Boot(guest.vm.kernel, None, f"console=ttyS0 {append}".strip())
     if series == NO_KERNEL:
         return None
     chosen = kernel(series)
-    return Boot(chosen.image, build_initrd(chosen, build_module(chosen)), f"{_SHELL} {append}".strip())
+    return Boot(
+        chosen.image, build_initrd(chosen, build_module(chosen), packages=packages), f"{_SHELL} {append}".strip()
+    )
 
 
 def guest_command(guest: GuestConfig, accelerator: str, boot: Boot | None, console: Sequence[str]) -> list[str]:
@@ -77,6 +79,7 @@ def run_guests(
     series: str,
     accelerator: str,
     append: str = "",
+    packages: Sequence[str] = (),
     extra: Sequence[str] = (),
     say: Callable[[str], None],
     healthy: Callable[[], None],
@@ -87,7 +90,7 @@ def run_guests(
     """
     choice = choose(accelerator)
     say(f"accelerator {choice.accelerator}: {choice.reason}")
-    boots = {guest.name: boot_of(guest, series, append) for guest in guests}
+    boots = {guest.name: boot_of(guest, series, append, packages) for guest in guests}
     with ExitStack() as cleanup:
         running: dict[str, subprocess.Popen[bytes]] = {}
         for guest in guests:

@@ -124,7 +124,8 @@ def _look_up(names: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_plain_environment())
     for record in done.stdout.split("\n\n"):
         fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", record, re.MULTILINE))
-        if "Version" in fields:
+        # Without lists apt still tells of what is installed, but that cannot be downloaded.
+        if "Size" in fields:
             _known[fields["Package"]] = _package(fields)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ivshmem_virtio.vm.errors import CommandFailed, GuestRebooted, GuestTimeout, QemuFailed
+from ivshmem_virtio.vm.initrd import build_initrd
 from ivshmem_virtio.vm.kernel import Kernel
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.qemu import Doorbell, doorbell_arguments
@@ -93,3 +94,8 @@ def test_shared_memory_lies_above_4_gib(boot: BootGuest, plain_initrd: Path) -> 
     addresses = [int(line, 16) for line in starts.splitlines()]
     assert len(addresses) == 3
     assert all(address >= 1 << 32 for address in addresses), starts
+
+
+def test_debian_packages_run_in_the_guest(boot: BootGuest, kernel: Kernel) -> None:
+    guest = boot(initrd=build_initrd(kernel, packages=["python3-minimal"]))
+    assert guest.run("""python3 -c 'import sys; print("Python", sys.version_info[0])'""") == "Python 3"
