@@ -63,7 +63,8 @@ class Report:
 
     def print_table(self, console: Console) -> None:
         """The report for people."""
-        table = Table(title="  ".join(f"{key} {value}" for key, value in self.about.items()), title_justify="left")
+        title = "  ".join(f"{key} {value}" for key, value in self.about.items())
+        table = Table(title=escape(title), title_justify="left")
         table.add_column("check")
         table.add_column("expected", overflow="fold")
         table.add_column("seen", overflow="fold")
@@ -71,7 +72,7 @@ class Report:
         table.add_column("s", justify="right")
         for check in self.checks:
             verdict = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
-            table.add_row(check.name, escape(check.expected), escape(check.seen), verdict, f"{check.seconds:.1f}")
+            table.add_row(escape(check.name), escape(check.expected), escape(check.seen), verdict, f"{check.seconds:.1f}")
         console.print(table)
 
 

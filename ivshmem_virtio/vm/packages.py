@@ -147,13 +147,11 @@ def _first_alternative(wish: str) -> str:
 
 def _download(folder: Path, packages: Sequence[Package]) -> None:
     done = _apt_download(folder, packages)
-    if done.returncode != 0 and _refresh_lists():
-        # The archive may have replaced a version since the lists were made: then the caller has to resolve again.
-        done = _apt_download(folder, packages)
-    if done.returncode != 0:
-        raise DownloadFailed(
-            f"apt-get download failed: {_first_error(done.stderr)} (no network, or old lists: {_UPDATE_HINT})"
-        )
+    if done.returncode == 0:
+        return
+    # The archive may have replaced a version since the lists were made: fresh lists show it, to the next run.
+    remedy = "package lists are fresh now, so run this again" if _refresh_lists() else "or run 'apt-get update' as root"
+    raise DownloadFailed(f"apt-get download failed: {_first_error(done.stderr)}; check the network, {remedy}")
 
 
 def _apt_download(folder: Path, packages: Sequence[Package]) -> subprocess.CompletedProcess[str]:
