@@ -50,6 +50,18 @@ def test_a_package_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
         packages.resolve("no-such-package-here")
 
 
+def test_an_installed_package_without_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image that was built small: apt tells of dpkg, but not where to get it."""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "apt.conf").write_text(f'Dir::State::lists "{tmp_path}/lists";')
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(packages, "_refresh_lists", lambda: False)
+    monkeypatch.setattr(packages, "_known", {})
+    with pytest.raises(PackageMissing, match="dpkg is in no configured apt source"):
+        packages.resolve("dpkg")
+
+
 def test_a_version_the_archive_no_longer_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "_refresh_lists", lambda: False)
     gone = packages.Package("busybox-static", "1:0.1", "amd64", 1, ())
