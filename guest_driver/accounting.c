@@ -13,7 +13,7 @@ struct ivshmem_accounting ivshmem_accounting;
 
 static long long live_mappings(void)
 {
-	return COUNT(maps) - COUNT(unmaps);
+	return COUNT(maps) - COUNT(unmaps) - COUNT(mappings_reclaimed);
 }
 
 void ivshmem_accounting_show(struct seq_file *file)
@@ -30,7 +30,8 @@ void ivshmem_accounting_show(struct seq_file *file)
 	seq_printf(file, "map_failures %lld\n", COUNT(map_failures));
 	seq_printf(file, "coherent_allocated %lld\n", COUNT(coherent_allocated));
 	seq_printf(file, "coherent_freed %lld\n", COUNT(coherent_freed));
-	seq_printf(file, "abandoned %lld\n", COUNT(abandoned));
+	seq_printf(file, "mappings_reclaimed %lld\n", COUNT(mappings_reclaimed));
+	seq_printf(file, "coherent_reclaimed %lld\n", COUNT(coherent_reclaimed));
 }
 
 /* All devices are gone: whatever is still out now has leaked. */
@@ -38,13 +39,13 @@ void ivshmem_accounting_conclude(void)
 {
 	long long mappings = live_mappings();
 	long long vectors = COUNT(vectors_requested) - COUNT(vectors_freed);
-	long long coherent = COUNT(coherent_allocated) - COUNT(coherent_freed);
+	long long coherent = COUNT(coherent_allocated) - COUNT(coherent_freed) - COUNT(coherent_reclaimed);
 	long long objects = COUNT(links) + COUNT(devices) + COUNT(functions);
 
-	if (mappings || vectors || coherent || objects || COUNT(abandoned))
-		pr_err("unloaded with leaks: mappings %lld, allocations %lld, vectors %lld, objects %lld, abandoned %lld\n",
-		       mappings, coherent, vectors, objects, COUNT(abandoned));
+	if (mappings || vectors || coherent || objects)
+		pr_err("unloaded with leaks: mappings %lld, allocations %lld, vectors %lld, objects %lld\n", mappings,
+		       coherent, vectors, objects);
 	else
-		pr_info("unloaded: %lld mappings and %lld vectors were taken and given back\n",
-			COUNT(maps), COUNT(vectors_requested));
+		pr_info("unloaded: %lld mappings (%lld forgotten by their drivers) and %lld vectors were taken and given back\n",
+			COUNT(maps), COUNT(mappings_reclaimed), COUNT(vectors_requested));
 }

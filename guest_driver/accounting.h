@@ -19,7 +19,8 @@ struct ivshmem_accounting {
 	atomic64_t map_failures;
 	atomic64_t coherent_allocated;
 	atomic64_t coherent_freed;
-	atomic64_t abandoned;		/* blocks still out when their pool was closed */
+	atomic64_t mappings_reclaimed;	/* still out when their pool was closed: their driver forgot them */
+	atomic64_t coherent_reclaimed;
 };
 
 extern struct ivshmem_accounting ivshmem_accounting;

@@ -126,9 +126,11 @@ static void say_hello(struct ivshmem_link *link)
 {
 	const struct ivshmem_entry *entry = &link->entry;
 
-	dev_info(&link->adev.dev, "\"%s\": virtio device %u, window of %llu KiB, %u of %u vectors%s\n", entry->name,
-		 entry->device_id, entry->rw_size >> 10, link->vectors, entry->frontend_vectors,
-		 link->vectors ? "" : "; without one, used buffers are looked for every 10 ms");
+	dev_info(&link->adev.dev, "\"%s\": virtio device %u, window of %llu KiB, %u of %u vectors\n", entry->name,
+		 entry->device_id, entry->rw_size >> 10, link->vectors, entry->frontend_vectors);
+	if (!link->vectors || entry->backend_vector >= link->function->vectors)
+		dev_warn(&link->adev.dev, "too few vectors (QEMU's vectors=%u): the device works, but slowly\n",
+			 link->function->vectors);
 	if (!ivshmem_peer_present(link))
 		dev_info(&link->adev.dev, "waiting for a back-end\n");
 }

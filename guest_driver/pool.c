@@ -110,22 +110,22 @@ bool ivshmem_pool_is_open(const struct ivshmem_pool *pool)
 	return pool->blocks;
 }
 
-/* Returns the number of blocks that nobody gave back. */
-u64 ivshmem_pool_close(struct ivshmem_pool *pool)
+/* Takes back whatever is still out, and says how much that was. */
+void ivshmem_pool_close(struct ivshmem_pool *pool, struct ivshmem_leftover *leftover)
 {
 	struct ivshmem_block *blocks = pool->blocks;
 	unsigned long flags;
-	u64 live;
 
 	spin_lock_irqsave(&pool->lock, flags);
-	live = pool->live;
+	leftover->mappings = pool->maps - pool->unmaps;
+	leftover->allocations = pool->live - leftover->mappings;
+	pool->unmaps += leftover->mappings;
 	pool->blocks = NULL;
 	pool->live = 0;
 	pool->free = 0;
 	pool->capacity = 0;
 	spin_unlock_irqrestore(&pool->lock, flags);
 	kvfree(blocks);
-	return live;
 }
 
 static u32 split_off(struct ivshmem_pool *pool, unsigned int order)

@@ -53,8 +53,14 @@ struct ivshmem_pool {
 	u64 failures;
 };
 
+/* Blocks nobody gave back before the pool was closed. */
+struct ivshmem_leftover {
+	u64 mappings;
+	u64 allocations;
+};
+
 int ivshmem_pool_open(struct ivshmem_pool *pool, u64 start, u64 end);
-u64 ivshmem_pool_close(struct ivshmem_pool *pool);
+void ivshmem_pool_close(struct ivshmem_pool *pool, struct ivshmem_leftover *leftover);
 bool ivshmem_pool_is_open(const struct ivshmem_pool *pool);
 struct ivshmem_block *ivshmem_pool_take(struct ivshmem_pool *pool, u32 size, enum ivshmem_block_kind kind, u64 reserve);
 void ivshmem_pool_give(struct ivshmem_pool *pool, struct ivshmem_block *block);

@@ -36,14 +36,14 @@ static struct ivshmem_device *make_device(struct ivshmem_link *link)
 	return device;
 }
 
+/* Some drivers (virtio_rng) do not unmap the buffer they had posted when they were taken away. */
 static void close_pool(struct ivshmem_link *link)
 {
-	u64 abandoned = ivshmem_pool_close(&link->pool);
+	struct ivshmem_leftover leftover;
 
-	if (!abandoned)
-		return;
-	dev_err(&link->adev.dev, "%llu blocks of the window were not given back\n", abandoned);
-	atomic64_add(abandoned, &ivshmem_accounting.abandoned);
+	ivshmem_pool_close(&link->pool, &leftover);
+	atomic64_add(leftover.mappings, &ivshmem_accounting.mappings_reclaimed);
+	atomic64_add(leftover.allocations, &ivshmem_accounting.coherent_reclaimed);
 }
 
 static int register_device(struct ivshmem_link *link)

@@ -97,12 +97,13 @@ static bool epoch_has_ended(struct ivshmem_link *link, enum ivshmem_presence pre
 {
 	const struct ivshmem_header *known = &link->peer.header;
 
-	if (!has_device(link) || link->detached || presence == PRESENCE_ABSENT)
+	if (!has_device(link) || link->detached)
 		return false;
-	if (known->extension)
-		return header->epoch != known->epoch || header->extension != known->extension;
-	/* Revision 1 has no epoch: every return is a fresh start. */
-	return header->extension || link->peer.presence == PRESENCE_ABSENT;
+	/* Revision 1 has no epoch: it never resumes, and before it comes back it waits for us to go. */
+	if (!known->extension)
+		return presence == PRESENCE_ABSENT || header->extension;
+	return presence != PRESENCE_ABSENT &&
+	       (header->epoch != known->epoch || header->extension != known->extension);
 }
 
 static void look_at_peer(struct ivshmem_link *link, struct ivshmem_header *header)
@@ -112,7 +113,8 @@ static void look_at_peer(struct ivshmem_link *link, struct ivshmem_header *heade
 	bool other_process;
 
 	if (epoch_has_ended(link, now, header)) {
-		dev_info(&link->adev.dev, "back-end began afresh, the device is registered anew\n");
+		dev_info(&link->adev.dev, "back-end %s afresh, the device is registered anew\n",
+			 now == PRESENCE_ABSENT ? "will begin" : "began");
 		WRITE_ONCE(link->detached, true);
 	}
 	if (now == PRESENCE_ABSENT && before != PRESENCE_ABSENT)
