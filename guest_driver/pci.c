@@ -89,26 +89,40 @@ static void scan(struct work_struct *work)
 	queue_delayed_work(ivshmem_life_queue, &function->scan, msecs_to_jiffies(SCAN_MS));
 }
 
-static int map_bars(struct ivshmem_function *function)
+static int map_registers(struct ivshmem_function *function)
+{
+	int error = pcim_iomap_regions(function->pdev, BIT(BAR_REGISTERS), KBUILD_MODNAME);
+
+	if (!error)
+		function->registers = pcim_iomap_table(function->pdev)[BAR_REGISTERS];
+	return error;
+}
+
+/* Given back by hand: whether a region requested this way is given back with the device depends on the kernel. */
+static int map_region(struct ivshmem_function *function)
 {
 	struct pci_dev *pdev = function->pdev;
 	int error;
 
-	error = pcim_iomap_regions(pdev, BIT(BAR_REGISTERS), KBUILD_MODNAME);
-	if (error)
-		return error;
-	function->registers = pcim_iomap_table(pdev)[BAR_REGISTERS];
-	error = pci_request_region(pdev, BAR_REGION, KBUILD_MODNAME);
-	if (error)
-		return error;
 	function->region_size = pci_resource_len(pdev, BAR_REGION);
 	if (function->region_size < LINK_ALIGNMENT) {
 		dev_err(&pdev->dev, "no shared memory behind BAR %u\n", BAR_REGION);
 		return -ENODEV;
 	}
-	function->region = devm_memremap(&pdev->dev, pci_resource_start(pdev, BAR_REGION), function->region_size,
-					 MEMREMAP_WB);
-	return PTR_ERR_OR_ZERO(function->region);
+	error = pci_request_region(pdev, BAR_REGION, KBUILD_MODNAME);
+	if (error)
+		return error;
+	function->region = memremap(pci_resource_start(pdev, BAR_REGION), function->region_size, MEMREMAP_WB);
+	if (function->region)
+		return 0;
+	pci_release_region(pdev, BAR_REGION);
+	return -ENOMEM;
+}
+
+static void unmap_region(struct ivshmem_function *function)
+{
+	memunmap(function->region);
+	pci_release_region(function->pdev, BAR_REGION);
 }
 
 /* A function without interrupts works, slowly: everything is looked for by the clock then. */
@@ -138,7 +152,10 @@ static int ivshmem_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	error = pcim_enable_device(pdev);
 	if (error)
 		return error;
-	error = map_bars(function);
+	error = map_registers(function);
+	if (error)
+		return error;
+	error = map_region(function);
 	if (error)
 		return error;
 	pci_set_master(pdev);
@@ -185,6 +202,7 @@ static void ivshmem_remove(struct pci_dev *pdev)
 	if (function->vectors)
 		pci_free_irq_vectors(pdev);
 	pci_clear_master(pdev);
+	unmap_region(function);
 	atomic64_dec(&ivshmem_accounting.functions);
 }
 
