@@ -19,7 +19,7 @@ from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.conftest import BootGuest
-from tests.vm.served_guest import ALONE, READY, VECTORS, Site, assert_works, wait_for, wait_in_guest
+from tests.vm.served_guest import ALONE, VECTORS, Site, assert_works, wait_for, wait_in_guest
 
 
 @pytest.fixture
@@ -134,11 +134,11 @@ def test_backend_killed(site: Site, boot: BootGuest) -> None:
     with serve(site) as service:
         guest = boot(doorbells=site.doorbells("web"), clean_log=False)
         assert_works(guest, site, "web")
-        before = guest.run("ls /sys/bus/virtio/devices")
         children = Path(f"/proc/{service.pid}/task/{service.pid}/children")
         for pid in children.read_text().split():
             os.kill(int(pid), 9)
         wait_for(lambda: len(children.read_text().split()) == 2, "new back-ends")
-        wait_in_guest(guest, f"[ \"$(ls /sys/bus/virtio/devices)\" != '{before}' ] && {READY}", 8)
+        renewed = "$(cat /sys/kernel/debug/virtio_ivshmem/*/state | grep -c '^registrations 2')"
+        wait_in_guest(guest, f'[ "{renewed}" = 4 ]', 8)
         assert_works(guest, site, "web")
     assert not [line for line in trouble(guest.kernel_log.read_text("utf-8", "replace")) if "I/O error" not in line]

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: MIT
+"""What a guest's module lives through: lost back-ends, vectors that are missing, sleep, links that come and go."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ivshmem_virtio.link.layout import DIRECTORY_ENTRY_SIZE, DIRECTORY_FIRST_ENTRY, Entry, EntryState, State
+from ivshmem_virtio.service.config import load_config
+from ivshmem_virtio.vm.guest import Guest
+from ivshmem_virtio.vm.kernel_log import trouble
+from ivshmem_virtio.vm.qemu import Doorbell
+from ivshmem_virtio.vm.service import ServiceProcess
+from tests.vm.conftest import BootGuest
+from tests.vm.served_guest import Site, assert_works, wait_for, wait_in_guest
+
+DEVICES = 4
+# The unsuspecting reader of a disk that is lost gets an error; the kernel logs it, as it should.
+IO_ERROR = re.compile(r"I/O error, dev vda")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = Site(tmp_path)
+    made.write("web")
+    return made
+
+
+@pytest.fixture
+def service(site: Site) -> Iterator[ServiceProcess]:
+    with ServiceProcess(["serve", str(site.config)], site.folder) as running:
+        yield running
+
+
+def backends(service: ServiceProcess) -> list[int]:
+    """Process ids of the service's back-ends."""
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"service.backend" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def states(guest: Guest) -> dict[str, dict[str, str]]:
+    """What the module says of each link, by the link's name."""
+    text = guest.run("for f in /sys/kernel/debug/virtio_ivshmem/*/state; do cat $f; echo; done")
+    found = [dict(line.split(" ", 1) for line in part.splitlines()) for part in text.strip().split("\n\n")]
+    return {link["name"]: link for link in found}
+
+
+def test_requests_in_flight_when_a_back_end_is_lost(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
+    """A back-end that comes back without its memory: what was in flight is answered and a new device takes over."""
+    guest = boot(doorbells=site.doorbells("web"), cpus=2, clean_log=False)
+    assert_works(guest, site, "web")
+    reader = (
+        "(while dd if=/dev/vda of=/dev/null bs=64k iflag=direct 2>/dev/null; do :; done; echo ended >> /run/ended) &"
+    )
+    guest.run(reader * 4)
+    for pid in backends(service):
+        os.kill(pid, signal.SIGKILL)
+    wait_in_guest(guest, "[ $(cat /run/ended 2>/dev/null | wc -l) = 4 ] || grep -q resumed /run/ended", 30)
+    assert_works(guest, site, "web", within=20)
+    guest.run("rmmod virtio_ivshmem")
+    assert "given back" in guest.dmesg().splitlines()[-1]
+    found = [line for line in trouble(guest.kernel_log.read_text("utf-8", "replace")) if not IO_ERROR.search(line)]
+    assert not found
+
+
+def test_back_end_that_stops_and_goes_on(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
+    """Only the heartbeat tells that it stands still; I/O waits, nothing fails, and it goes on where it was."""
+    guest = boot(doorbells=site.doorbells("web"), cpus=2)
+    assert_works(guest, site, "web")
+    stopped = backends(service)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        guest.run("(dd if=/dev/vda of=/dev/null bs=64k iflag=direct 2>/dev/null; echo $? > /run/read) &")
+        wait_for(lambda: states(guest)["disk"]["backend"] == "absent", "the module to miss the heartbeat", 15)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    wait_in_guest(guest, "grep -q 0 /run/read", 20)
+    assert_works(guest, site, "web")
+    assert {link["registrations"] for link in states(guest).values()} == {"1"}
+
+
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_fewer_vectors_than_configured(vectors: int, site: Site, service: ServiceProcess, boot: BootGuest) -> None:
+    """Doorbells beyond QEMU's vectors are lost, which costs time but no device."""
+    guest = boot(doorbells=[Doorbell(site.socket_of("web"), vectors)], cpus=2)
+    assert_works(guest, site, "web", within=60)
+
+
+def test_sleep(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
+    guest = boot(doorbells=site.doorbells("web"), cpus=2)
+    assert_works(guest, site, "web")
+    guest.run("(sleep 0.5; echo mem > /sys/power/state; echo $? > /run/woken) >/dev/null 2>&1 &")
+    wait_for(lambda: dict(guest.monitor("query-status"))["status"] == "suspended", "the guest to sleep", 20)  # type: ignore[call-overload]
+    guest.monitor("system_wakeup")
+    wait_in_guest(guest, "grep -q 0 /run/woken", 20)
+    assert_works(guest, site, "web", within=10)
+    assert {link["registrations"] for link in states(guest).values()} == {"1"}
+
+
+def test_links_go_and_come(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
+    """The directory's entries say "removing": the front-end lets go of each link, and takes it up again later."""
+    guest = boot(doorbells=site.doorbells("web"), cpus=2)
+    assert_works(guest, site, "web")
+    config = load_config(site.config)
+    region = Path("/dev/shm") / f"{config.name}.web"
+    with region.open("r+b", buffering=0) as memory:
+        for state in (EntryState.REMOVING, EntryState.IN_USE):
+            for index in range(DEVICES):
+                _write_state(memory.fileno(), index, state)
+            wanted = State.ABSENT if state is EntryState.REMOVING else State.READY
+            wait_for(
+                lambda wanted=wanted: {_frontend_state(memory.fileno(), i) for i in range(DEVICES)} == {wanted},  # type: ignore[misc]
+                f"the front-end's state to be {wanted} everywhere",
+            )
+    assert_works(guest, site, "web", within=10)
+
+
+def _write_state(memory: int, index: int, state: EntryState) -> None:
+    at = DIRECTORY_FIRST_ENTRY + index * DIRECTORY_ENTRY_SIZE
+    (sequence,) = struct.unpack("<I", os.pread(memory, 4, at + Entry.SEQUENCE))
+    for offset, value in ((Entry.SEQUENCE, sequence + 1), (Entry.STATE, state), (Entry.SEQUENCE, sequence + 2)):
+        os.pwrite(memory, struct.pack("<I", value), at + offset)
+
+
+def _frontend_state(memory: int, index: int) -> int:
+    at = DIRECTORY_FIRST_ENTRY + index * DIRECTORY_ENTRY_SIZE
+    (link,) = struct.unpack("<Q", os.pread(memory, 8, at + Entry.OFFSET))
+    (state,) = struct.unpack("<I", os.pread(memory, 4, link + 4))
+    return int(state)
+
+
+def test_removal_while_the_back_end_is_absent(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
+    """With nothing in flight, taking the devices away does not wait for anybody."""
+    guest = boot(doorbells=site.doorbells("web"), cpus=2)
+    assert_works(guest, site, "web")
+    stopped = backends(service)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: {link["backend"] for link in states(guest).values()} == {"absent"}, "the module to notice", 15)
+        began = time.monotonic()
+        guest.run("rmmod virtio_ivshmem")
+        assert time.monotonic() - began < 2
+        guest.run("modprobe virtio_ivshmem")
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert_works(guest, site, "web", within=15)
