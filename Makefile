@@ -41,8 +41,8 @@ venv: $(VENV)/ready
 $(VENV)/ready: pyproject.toml setup.py | build/deps
 	@echo "== Python environment in $(VENV)"
 	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --upgrade pip 2>/dev/null
-	@$(VENV)/bin/pip install -q -e '.[test]'
+	@{ $(VENV)/bin/pip install -q --upgrade pip && $(VENV)/bin/pip install -q -e '.[test]'; } >build/pip.log 2>&1 \
+	  || { tail -20 build/pip.log; exit 1; }
 	@touch $@
 
 ext: build/core
