@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ivshmem_virtio.cli.parameters import config_argument, json_option, verbose_option
+from ivshmem_virtio.cli.parameters import CONFIG_FILE, config_argument, json_option, verbose_option
 
 # Written out, so that --help need not load what starts machines; a test compares them.
 KERNELS = ("6.1", "6.12")
@@ -79,7 +79,7 @@ def run(
 
 
 @click.command()
-@config_argument
+@click.argument("config_file", metavar="[CONFIG.toml]", type=CONFIG_FILE, required=False)
 @guest_option
 @kernel_option
 @accel_option
@@ -89,7 +89,7 @@ def run(
 @verbose_option
 @click.argument("qemu", nargs=-1, type=click.UNPROCESSED, metavar="[-- QEMU ARGUMENTS]")
 def shell(
-    config_file: Path,
+    config_file: Path | None,
     guest: str | None,
     series: str,
     accel: str,
@@ -99,10 +99,21 @@ def shell(
     verbose: bool,
     qemu: tuple[str, ...],
 ) -> None:
-    """Boot one guest of a configuration, with a root shell in it on this terminal.
+    """Boot one guest, with a root shell in it on this terminal.
 
-    'poweroff -f' in the guest, or control-A X, ends it.
+    Without a configuration it is the guest of the demonstration, and the shell is on its virtio console; only --kernel
+    and --accel apply then. With one, the shell is on the serial port, so that it works whatever the devices do.
+    'poweroff -f' in the guest ends it.
     """
+    if config_file is None:
+        from ivshmem_virtio.vm.parting import interrupted_by_signals
+        from ivshmem_virtio.vm.trial_shell import run_trial_shell
+
+        if series == "none":
+            raise click.UsageError("without a configuration there is nothing to boot but a stock kernel")
+        with interrupted_by_signals():
+            run_trial_shell(series=series, accelerator=accel, say=_say)
+        return
     from ivshmem_virtio.service.config import load_config, select_guest
 
     name = select_guest(load_config(config_file), guest).name
@@ -124,11 +135,12 @@ def _run(
 
     from ivshmem_virtio.service.config import load_config
     from ivshmem_virtio.vm.launch import run_guests
+    from ivshmem_virtio.vm.parting import interrupted_by_signals
     from ivshmem_virtio.vm.service import ServiceProcess
 
     config = load_config(config_file, images=with_service)
     guests = [guest for guest in config.guests if only in (None, guest.name)]
-    with ExitStack() as cleanup:
+    with interrupted_by_signals(), ExitStack() as cleanup:
         healthy = _nothing_to_check
         if with_service:
             folder = config.service.runtime_dir
@@ -196,5 +208,8 @@ def demo(series: str, accel: str, json_file: Path | None, keep: Path | None) -> 
     """
     from ivshmem_virtio.cli.output import wide_console
     from ivshmem_virtio.vm.demo import run_demo
+    from ivshmem_virtio.vm.parting import interrupted_by_signals
 
-    return 0 if run_demo(wide_console(), series=series, accelerator=accel, json_file=json_file, keep=keep) else 1
+    with interrupted_by_signals():
+        passed = run_demo(wide_console(), series=series, accelerator=accel, json_file=json_file, keep=keep)
+    return 0 if passed else 1

@@ -72,7 +72,9 @@ class Report:
         table.add_column("s", justify="right")
         for check in self.checks:
             verdict = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
-            table.add_row(escape(check.name), escape(check.expected), escape(check.seen), verdict, f"{check.seconds:.1f}")
+            table.add_row(
+                escape(check.name), escape(check.expected), escape(check.seen), verdict, f"{check.seconds:.1f}"
+            )
         console.print(table)
 
 

@@ -88,11 +88,16 @@ def port_device(guest: Guest, name: str) -> str:
     return f"/dev/{Path(entry).parent.name}"
 
 
-def check_network(guest: Guest, report: Report, passt: Passt, port: int, data: bytes) -> None:
-    """A file comes by HTTP through passt from the host's loopback."""
+def set_up_network(guest: Guest, passt: Passt) -> None:
+    """Give the guest's interface the address that passt expects."""
     interface = guest.run("ls -d /sys/bus/virtio/devices/*/net/*").rsplit("/", 1)[1]
     guest.run(f"ip link set {interface} up && ip addr add {passt.address}/{passt.prefix} dev {interface}")
     guest.run(f"ip route add default via {passt.gateway}")
+
+
+def check_network(guest: Guest, report: Report, passt: Passt, port: int, data: bytes) -> None:
+    """A file comes by HTTP through passt from the host's loopback."""
+    set_up_network(guest, passt)
     seen = guest.run(f"wget -q -O - http://{passt.gateway}:{port}/download | sha256sum", timeout=600).split()[0]
     megabytes = len(data) >> 20
     report.add(f"network: SHA-256 of {megabytes} MiB by HTTP", hashlib.sha256(data).hexdigest()[:16], seen[:16])

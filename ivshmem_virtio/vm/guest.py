@@ -15,7 +15,7 @@ from typing import Self
 
 from ivshmem_virtio.vm.control import ControlShell
 from ivshmem_virtio.vm.errors import QemuFailed, VmError
-from ivshmem_virtio.vm.packages import tool
+from ivshmem_virtio.vm.parting import ends_with_us
 from ivshmem_virtio.vm.qemu import escaped
 from ivshmem_virtio.vm.qmp import Monitor
 
@@ -27,7 +27,7 @@ _CHUNK = 48 * 1024
 
 
 class Guest:
-    """One virtual machine. Use as a context manager, or call stop."""
+    """One virtual machine. Use as a context manager, or call stop. It does not outlive the thread that started it."""
 
     def __init__(
         self, arguments: Sequence[str], folder: Path, name: str = "guest", *, working_folder: Path | None = None
@@ -44,7 +44,7 @@ class Guest:
         monitor, its_monitor = socket.socketpair()
         with its_control, its_monitor, self._qemu_log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*ends_with_us(), *arguments, *self._channels(its_control.fileno(), its_monitor.fileno())],
+                [*ends_with_us("KILL"), *arguments, *self._channels(its_control.fileno(), its_monitor.fileno())],
                 cwd=working_folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -177,8 +177,3 @@ class Guest:
     def _last_words(self) -> str:
         lines = self._qemu_log.read_text("utf-8", "replace").strip().splitlines()
         return lines[-1].removeprefix("qemu-system-x86_64: ") if lines else ""
-
-
-def ends_with_us() -> list[str]:
-    """Prefix that has the kernel end QEMU when the thread that started it ends, however that happens."""
-    return [tool("setpriv", "util-linux"), "--pdeathsig", "KILL", "--"]

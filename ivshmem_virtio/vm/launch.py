@@ -3,22 +3,20 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 from ivshmem_virtio.service.config import Config, GuestConfig
 from ivshmem_virtio.vm.accelerator import QEMU, choose
 from ivshmem_virtio.vm.errors import QemuFailed
-from ivshmem_virtio.vm.guest import ends_with_us
 from ivshmem_virtio.vm.initrd import build_initrd
 from ivshmem_virtio.vm.kernel import kernel
 from ivshmem_virtio.vm.module_build import build_module
 from ivshmem_virtio.vm.packages import tool
+from ivshmem_virtio.vm.parting import ends_with_us
 from ivshmem_virtio.vm.qemu import Boot, Doorbell, escaped, qemu_arguments
 
 # Value of --kernel for guests whose extra QEMU arguments say what to boot.
@@ -84,7 +82,7 @@ def run_guests(
     say: Callable[[str], None],
     healthy: Callable[[], None],
 ) -> None:
-    """Run ``guests`` until each has ended, or SIGTERM; ``healthy`` is called now and then and may raise.
+    """Run ``guests`` until each has ended; ``healthy`` is called now and then and may raise.
 
     Raises QemuFailed when a QEMU ends with an error, and whatever building what they boot raises.
     """
@@ -102,10 +100,9 @@ def run_guests(
                 console = socket_console(path)
                 say(f"guest {guest.name}: console at {path} (socat -,raw,echo=0 UNIX-CONNECT:{path})")
             command = guest_command(guest, choice.accelerator, boots[guest.name], console)
-            running[guest.name] = subprocess.Popen([*ends_with_us(), *command, *extra])
+            running[guest.name] = subprocess.Popen([*ends_with_us("KILL"), *command, *extra])
             cleanup.callback(_end, running[guest.name])
-        with _ended_by_signal():
-            _wait_for_all(running, healthy)
+        _wait_for_all(running, healthy)
 
 
 def _wait_for_all(running: dict[str, subprocess.Popen[bytes]], healthy: Callable[[], None]) -> None:
@@ -128,17 +125,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-@contextmanager
-def _ended_by_signal() -> Iterator[None]:
-    """SIGTERM ends the block like control-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -13,13 +13,17 @@ from types import TracebackType
 from typing import Self
 
 from ivshmem_virtio.vm.errors import ServiceFailed
+from ivshmem_virtio.vm.parting import ends_with_us
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
 
 class ServiceProcess:
-    """``ivshmem-virtio COMMAND ... --pidfile F`` as a child. Use as a context manager, or call stop."""
+    """``ivshmem-virtio COMMAND ... --pidfile F`` as a child. Use as a context manager, or call stop.
+
+    It does not outlive the thread that started it.
+    """
 
     def __init__(self, arguments: Sequence[str], folder: Path, name: str = "service") -> None:
         """Start it, with ``<name>.log`` and ``<name>.pid`` in ``folder``, and wait until it is ready.
@@ -29,7 +33,15 @@ class ServiceProcess:
         self.log = folder / f"{name}.log"
         self._pidfile = folder / f"{name}.pid"
         self._pidfile.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "ivshmem_virtio", *arguments, "--pidfile", str(self._pidfile)]
+        command = [
+            *ends_with_us("TERM"),
+            sys.executable,
+            "-m",
+            "ivshmem_virtio",
+            *arguments,
+            "--pidfile",
+            str(self._pidfile),
+        ]
         with self.log.open("ab") as log:
             # A process group of its own: an interrupt at the terminal is for us to pass on, when the guests have ended.
             self._process = subprocess.Popen(
