@@ -37,6 +37,7 @@ AVAILABLE = ("virtio_pci", "uio", "uio_pci_generic")
 # Program in the guest -> the Debian package it comes from.
 PROGRAMS = {"usr/bin/lspci": "pciutils", "usr/bin/rngtest": "rng-tools5"}
 _DATA = ("usr/share/misc/pci.ids",)
+_KEPT = 24
 _HERE = Path(__file__).resolve().parent
 
 
@@ -57,7 +58,15 @@ def build_initrd(
         temporary = folder / f".{target.name}.{os.getpid()}"
         temporary.write_bytes(data)
         temporary.rename(target)
+        _forget_oldest(folder)
     return target
+
+
+def _forget_oldest(folder: Path) -> None:
+    """Every change of the module makes another image: only the newest are kept."""
+    images = sorted(folder.glob("*.cpio.gz"), key=lambda image: image.stat().st_mtime)
+    for image in images[:-_KEPT]:
+        image.unlink(missing_ok=True)
 
 
 def _folder() -> Path:
