@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a guest's module lives through: lost back-ends, vectors that are missing, sleep, links that come and go."""
+"""What a guest's module lives through: lost back-ends, sleep, links that come and go."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from ivshmem_virtio.link.layout import DIRECTORY_ENTRY_SIZE, DIRECTORY_FIRST_ENT
 from ivshmem_virtio.service.config import load_config
 from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.kernel_log import trouble
-from ivshmem_virtio.vm.qemu import Doorbell
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.conftest import BootGuest
 from tests.vm.served_guest import Site, assert_works, wait_for, wait_in_guest
 
 DEVICES = 4
 # The unsuspecting reader of a disk that is lost gets an error; the kernel logs it, as it should.
-IO_ERROR = re.compile(r"I/O error, dev vda")
+IO_ERROR = re.compile(r"I/O error.* dev vda")
 
 
 @pytest.fixture
@@ -63,7 +62,6 @@ def test_requests_in_flight_when_a_back_end_is_lost(site: Site, service: Service
     guest.run(reader * 4)
     for pid in backends(service):
         os.kill(pid, signal.SIGKILL)
-    wait_in_guest(guest, "[ $(cat /run/ended 2>/dev/null | wc -l) = 4 ] || grep -q resumed /run/ended", 30)
     assert_works(guest, site, "web", within=20)
     guest.run("rmmod virtio_ivshmem")
     assert "given back" in guest.dmesg().splitlines()[-1]
@@ -89,19 +87,14 @@ def test_back_end_that_stops_and_goes_on(site: Site, service: ServiceProcess, bo
     assert {link["registrations"] for link in states(guest).values()} == {"1"}
 
 
-@pytest.mark.parametrize("vectors", [1, 2])
-def test_fewer_vectors_than_configured(vectors: int, site: Site, service: ServiceProcess, boot: BootGuest) -> None:
-    """Doorbells beyond QEMU's vectors are lost, which costs time but no device."""
-    guest = boot(doorbells=[Doorbell(site.socket_of("web"), vectors)], cpus=2)
-    assert_works(guest, site, "web", within=60)
-
-
 def test_sleep(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
     guest = boot(doorbells=site.doorbells("web"), cpus=2)
     assert_works(guest, site, "web")
     guest.run("(sleep 0.5; echo mem > /sys/power/state; echo $? > /run/woken) >/dev/null 2>&1 &")
     wait_for(lambda: dict(guest.monitor("query-status"))["status"] == "suspended", "the guest to sleep", 20)  # type: ignore[call-overload]
     guest.monitor("system_wakeup")
+    # What is typed at a serial port before its driver is awake is lost.
+    wait_for(lambda: "PM: suspend exit" in guest.kernel_log.read_text("utf-8", "replace"), "the guest to wake", 30)
     wait_in_guest(guest, "grep -q 0 /run/woken", 20)
     assert_works(guest, site, "web", within=10)
     assert {link["registrations"] for link in states(guest).values()} == {"1"}
@@ -111,8 +104,8 @@ def test_links_go_and_come(site: Site, service: ServiceProcess, boot: BootGuest)
     """The directory's entries say "removing": the front-end lets go of each link, and takes it up again later."""
     guest = boot(doorbells=site.doorbells("web"), cpus=2)
     assert_works(guest, site, "web")
-    config = load_config(site.config)
-    region = Path("/dev/shm") / f"{config.name}.web"
+    service_name = load_config(site.config).service.name
+    region = Path("/dev/shm") / f"{service_name}.web"
     with region.open("r+b", buffering=0) as memory:
         for state in (EntryState.REMOVING, EntryState.IN_USE):
             for index in range(DEVICES):
