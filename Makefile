@@ -61,10 +61,13 @@ lint: ext
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cython_ext --max-line-length 120
 	@$(VENV)/bin/mypy
 
+# Guests are booted one at a time, because their tests are about seconds; everything else shares the processors.
 test: lint
-	@echo "== tests"
 	@rm -f .coverage .coverage.*
-	@$(VENV)/bin/coverage run -m pytest $(PYTEST_ARGS)
+	@echo "== tests without guests"
+	@$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/vm $(PYTEST_ARGS)
+	@echo "== tests in guests"
+	@$(VENV)/bin/coverage run -m pytest tests/vm $(PYTEST_ARGS)
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report --fail-under=90
 	@$(MAKE) --no-print-directory coverage-core

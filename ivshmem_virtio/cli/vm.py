@@ -185,7 +185,14 @@ def qemu_args(config_file: Path, guest: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--kernel", "series", type=click.Choice(KERNELS), default=KERNELS[0], show_default=True)
+@click.option(
+    "--kernel",
+    "series",
+    type=click.Choice(KERNELS),
+    default=KERNELS[0],
+    show_default=True,
+    help="Stock Debian kernel to boot.",
+)
 @accel_option
 @click.option(
     "--json",

@@ -8,6 +8,7 @@ clean kernel log when the test has passed.
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -50,11 +51,26 @@ def accelerator() -> Choice:
     return choose("auto")
 
 
+RAN = pytest.StashKey[list[str]]()
+
+
 @pytest.fixture(scope="session", params=SERIES)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     """Each stock kernel in turn."""
     series: str = request.param
-    return fetch_kernel(series)
+    found = fetch_kernel(series)
+    request.config.stash.setdefault(RAN, []).append(f"Linux {found.release} (Debian {found.version})")
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which kernels and which QEMU the tests ran."""
+    ran = config.stash.get(RAN, [])
+    if ran:
+        choice = choose("auto")
+        version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        terminalreporter.write_line(f"guests: {', '.join(dict.fromkeys(ran))}")
+        terminalreporter.write_line(f"in: {version}, {choice.accelerator} ({choice.reason})")
 
 
 @pytest.fixture(scope="session")
