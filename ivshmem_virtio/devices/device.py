@@ -6,29 +6,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.transport.queue import Queue
+from ivshmem_virtio.transport.served_device import DriverHandle
+
+__all__ = ["Device", "DeviceError", "DriverHandle"]
 
 
 class DeviceError(IvshmemVirtioError):
     """A host resource of a device (image, socket, terminal, interface) cannot be used as configured."""
-
-
-class DriverHandle(Protocol):
-    """The driver a device works for, from DRIVER_OK until reset."""
-
-    @property
-    def features(self) -> int:
-        """Feature bits the driver accepted, transport bits included."""
-
-    @property
-    def queues(self) -> Sequence[Queue | None]:
-        """By queue index; None where the driver has not enabled the queue."""
-
-    def config_changed(self) -> None:
-        """Publish the device's ``config`` anew and tell the driver (virtio 1.4, 2.5)."""
 
 
 class Device(ABC):

@@ -8,7 +8,7 @@ import secrets
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ivshmem_virtio.core import DeviceQueue
 from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingViolation
@@ -19,10 +19,8 @@ from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
+from ivshmem_virtio.transport.served_device import ServedDevice
 from ivshmem_virtio.transport.transaction import Transaction
-
-if TYPE_CHECKING:
-    from ivshmem_virtio.devices.device import Device
 
 LOOK_SECONDS = 1.0
 """Doorbells may be lost, so every link is looked at this often."""
@@ -46,7 +44,7 @@ class DeviceTransport:
     def __init__(
         self,
         link: Link,
-        device: Device,
+        device: ServedDevice,
         loop: AbstractEventLoop,
         *,
         on_change: Callable[[], None] = lambda: None,
