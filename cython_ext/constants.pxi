@@ -44,3 +44,29 @@ cdef enum:
     USED_ID_OUTSIDE_QUEUE
     USED_ID_NOT_IN_FLIGHT
     USED_LENGTH_TOO_LARGE
+    USED_INDEX_CHANGED
+
+# The record of a queue and of the chains in flight in it (docs/protocol.md, 9).
+cdef enum:
+    RECORD_USED_POSITION = 0x20
+    RECORD_COMMIT_OLD = 0x22
+    RECORD_COMMIT_COUNT = 0x24
+    RECORD_IN_FLIGHT_COUNT = 0x2C
+    RECORD_NEXT_SEQUENCE = 0x30
+    QUEUE_RECORD_SIZE = 0x40
+
+cdef enum:
+    TAKEN_SEQUENCE = 0x00
+    TAKEN_ID = 0x08
+    TAKEN_DESCRIPTORS = 0x0A
+    TAKEN_TABLE_LENGTH = 0x0C
+    TAKEN_TABLE_OFFSET = 0x10
+    TAKEN_COMMITTED = 0x18
+    TAKEN_RECORD_SIZE = 32
+
+# What the device knows of a head.
+cdef enum:
+    NOT_HELD = 0
+    HELD                        # popped
+    RETURNED                    # pushed, but not published: it still is not the driver's
+    TO_BE_REDONE                # popped by a process that died

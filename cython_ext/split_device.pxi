@@ -10,7 +10,7 @@ cdef int device_see_available(split_device *queue) noexcept nogil:
     if waiting > queue.ring.size:
         return broke(&queue.broken, AVAILABLE_INDEX_JUMP, index, waiting, queue.ring.size)
     queue.seen_avail = index
-    return waiting
+    return waiting + <int>(queue.redo_count - queue.redo_next)
 
 
 cdef int device_take_segment(split_device *queue, chain_record *chain, const iv_descriptor *desc) noexcept nogil:
@@ -66,6 +66,7 @@ cdef int device_walk(split_device *queue, chain_record *chain) noexcept nogil:
             if device_check_table(queue, chain, &desc) < 0:
                 return -1
             nested = True
+            chain.descriptors += 1
             chain.table, chain.table_length = desc.address, desc.length
             table = queue.ring.base + desc.address
             entries = desc.length // DESC_SIZE
@@ -74,6 +75,7 @@ cdef int device_walk(split_device *queue, chain_record *chain) noexcept nogil:
         if not left:
             return broke(&queue.broken, CHAIN_TOO_LONG, chain.head, 0, queue.ring.size)
         left -= 1
+        chain.descriptors += not nested
         if device_take_segment(queue, chain, &desc) < 0:
             return -1
         if not desc.flags & DESC_F_NEXT:
@@ -83,28 +85,45 @@ cdef int device_walk(split_device *queue, chain_record *chain) noexcept nogil:
             return broke(&queue.broken, NEXT_OUTSIDE_TABLE, index, entries, queue.ring.size)
 
 
-cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nogil:
-    cdef uint16_t head
+cdef int device_next_head(split_device *queue, uint16_t *head) noexcept nogil:
+    """The head to take next, those of a process that died first: 1 = there is one, 0 = none, -1."""
     cdef int waiting
-    if queue.broken.code:
-        return -1
+    if queue.redo_next < queue.redo_count:
+        head[0] = queue.redo[queue.redo_next]
+        return 1
     if queue.last_avail == queue.seen_avail:
         waiting = device_see_available(queue)
         if waiting <= 0:
             return waiting
-    head = iv_load16(ring_slot(queue.ring.driver, queue.last_avail, queue.ring.size, AVAIL_ENTRY_SIZE))
-    if head >= queue.ring.size:
-        return broke(&queue.broken, HEAD_OUTSIDE_QUEUE, head, 0, queue.ring.size)
-    if queue.in_flight[head]:
-        return broke(&queue.broken, HEAD_IN_FLIGHT, head, 0, queue.ring.size)
+    head[0] = iv_load16(ring_slot(queue.ring.driver, queue.last_avail, queue.ring.size, AVAIL_ENTRY_SIZE))
+    if head[0] >= queue.ring.size:
+        return broke(&queue.broken, HEAD_OUTSIDE_QUEUE, head[0], 0, queue.ring.size)
+    if queue.in_flight[head[0]] != NOT_HELD:
+        return broke(&queue.broken, HEAD_IN_FLIGHT, head[0], 0, queue.ring.size)
+    return 1
+
+
+cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nogil:
+    cdef uint16_t head
+    cdef int found
+    if queue.broken.code:
+        return -1
+    found = device_next_head(queue, &head)
+    if found <= 0:
+        return found
     chain.head = head
     chain.readable = chain.writable = 0
     chain.readable_length = chain.writable_length = 0
     chain.table, chain.table_length = 0, 0
+    chain.descriptors = 0
     if device_walk(queue, chain) < 0:
         return -1
-    queue.last_avail += 1
-    queue.in_flight[head] = 1
+    if queue.in_flight[head] == TO_BE_REDONE:
+        queue.redo_next += 1
+    else:
+        record_taken(queue, chain)
+        queue.last_avail += 1
+    queue.in_flight[head] = HELD
     queue.in_flight_count += 1
     queue.chains += 1
     queue.bytes += chain.readable_length
@@ -121,8 +140,9 @@ cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written
     iv_store32(entry, head)
     iv_store32(entry + 4, written)
     queue.used += 1
-    queue.in_flight[head] = 0
+    queue.in_flight[head] = NOT_HELD
     queue.in_flight_count -= 1
+    record_returned(queue, head)
     queue.bytes += written
 
 
@@ -131,8 +151,10 @@ cdef bint split_device_publish(split_device *queue) noexcept nogil:
     cdef bint wanted
     if queue.used == old:
         return False
+    record_commit(queue)
     # Release: pairs with the driver's acquire load of the index; used entries and data written are visible before it.
     iv_store16(queue.ring.device + RING_INDEX, queue.used)
+    record_published(queue)
     queue.published = queue.used
     # Full barrier between our index and the driver's event word. Pairs with the one between its event word and its
     # look at our index when it enables callbacks: one of the two sees the other's store, so no completion is missed.

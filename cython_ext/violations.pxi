@@ -71,6 +71,11 @@ cdef dict VIOLATIONS = {
         errors.UsedLengthTooLarge,
         "used entry claims {value} bytes written to a chain with {limit} writable ones (virtio 1.4, 2.7.8.2)",
     ),
+    USED_INDEX_CHANGED: (
+        errors.UsedIndexChanged,
+        "the used index is {value}, but the device left it at {limit}, or at the end of a batch behind that; only the"
+        " device may write it (virtio 1.4, 2.7.8)",
+    ),
 }
 
 

@@ -42,6 +42,7 @@ cdef struct chain_record:
     uint32_t readable           # how many segments
     uint32_t writable
     uint16_t head
+    uint16_t descriptors        # of the ring, an indirect one included
 
 
 # The first broken rule a queue met; code 0 is none. Kept so that every later call can name it again.
@@ -71,8 +72,15 @@ cdef struct split_device:
     uint16_t seen_avail         # available index as last read; entries before it are published
     uint16_t used               # next used entry to write
     uint16_t published          # used index as the driver sees it
-    uint8_t *in_flight          # by head: 1 while the device holds that chain
+    uint8_t *in_flight          # by head: whether the device holds that chain, NOT_HELD = no
     uint32_t in_flight_count
+    uint16_t *batch             # heads pushed and not published
+    uint32_t batch_count
+    uint8_t *record             # outlives the process: the queue record and its in-flight records; NULL = none
+    uint64_t next_sequence
+    uint16_t *redo              # heads a process that died has left in flight, oldest first
+    uint32_t redo_count
+    uint32_t redo_next
     violation broken
     uint64_t chains
     uint64_t bytes
@@ -142,6 +150,7 @@ cdef class DeviceQueue:
     cdef split_device queue
     cdef chain_record scratch
     cdef readonly Window window
+    cdef Window record          # keeps queue.record mapped
 
 
 cdef class DriverQueue:

@@ -108,7 +108,12 @@ class DeviceQueue:
     used ring. Rings, buffers and indirect tables must lie at `minimum` or above. `index` is where both ring indices
     start: 0 for a new queue. Nothing is written to the window before the first push, enable or disable.
 
+    `record` at `record_offset` is memory that outlives the process: a queue record and an in-flight record for each
+    descriptor (docs/protocol.md, 9). With `resume` the queue goes on where the one before left it: what that held comes
+    out of `pop` once more, oldest first and checked again, and `index` does not count. Without, the record begins anew.
+
     Raises:
+        UsedIndexChanged: on resume, the used index is not what the record says.
         RingSizeInvalid: `size` is not a power of two from 1 to 32768.
         RingAddressInvalid: a part is misaligned, not inside the window, or below `minimum`.
     """
@@ -125,6 +130,9 @@ class DeviceQueue:
         indirect: bool,
         index: int = 0,
         minimum: int = 0,
+        record: Window | None = None,
+        record_offset: int = 0,
+        resume: bool = False,
     ) -> None: ...
     @property
     def window(self) -> Window: ...

@@ -93,5 +93,9 @@ class UsedLengthTooLarge(RingViolation):
     """A used entry claims more bytes than the chain has writable ones (virtio 1.4, 2.7.8.2)."""
 
 
+class UsedIndexChanged(RingViolation):
+    """The used index is not what a device that died left there (docs/protocol.md, 9): the rings cannot be resumed."""
+
+
 class RingFull(IvshmemVirtioError):
     """A driver added a chain to a queue without enough free descriptors: take used ones first."""
