@@ -28,6 +28,7 @@ _log = logging.getLogger("ivshmem_virtio.device.blk")
 
 CONFIG = struct.Struct("<QII4sIBBHIBBHIIIIIB3x")
 WRITEBACK_OFFSET = 32
+KEPT_WRITETHROUGH = 1
 
 PAGE = 4096
 DESCRIPTOR = 16
@@ -187,6 +188,20 @@ class Blk(Device):
         if self._image is not None:
             self._image.close()
             self._image = None
+
+    @property
+    def identity(self) -> str:
+        """Of the open image."""
+        return self.image.identity
+
+    @property
+    def kept(self) -> int:
+        """Whether the driver switched to writethrough."""
+        return KEPT_WRITETHROUGH * (not self._writeback)
+
+    def restore(self, kept: int) -> None:
+        """The cache mode as it was."""
+        self._writeback = not kept & KEPT_WRITETHROUGH
 
     def check_capacity(self) -> bool:
         """Look whether the image was resized, and tell the driver if so (virtio 1.4, 5.2.6.2); True = it was."""

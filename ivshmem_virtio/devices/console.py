@@ -116,6 +116,11 @@ class Console(Device):
         return [size, size, CONTROL_QUEUE_SIZE, CONTROL_QUEUE_SIZE, *[size] * (2 * (len(self.ports) - 1))]
 
     @property
+    def resumable(self) -> bool:
+        """What was said on the control queues is known to one process only."""
+        return not self._multiport_offered
+
+    @property
     def config(self) -> bytes:
         """struct virtio_console_config."""
         return CONFIG.pack(*self.size, len(self.ports), 0)

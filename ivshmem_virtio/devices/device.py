@@ -53,6 +53,27 @@ class Device(ABC):
     def write_config(self, offset: int, data: bytes) -> None:  # noqa: B027 - most devices have no writable field
         """The driver wrote a field named in ``writable_config``."""
 
+    @property
+    def identity(self) -> str:
+        """Tells one host resource from another: only with the same one may a successor go on with the device."""
+        return ""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a successor of a killed process can go on with the device, all in flight being served again.
+
+        False where more than ``kept`` would have to be known: then the driver meets a new device.
+        """
+        return True
+
+    @property
+    def kept(self) -> int:
+        """64 bits of what the driver has set in the device, for a successor; looked at after each transaction."""
+        return 0
+
+    def restore(self, kept: int) -> None:  # noqa: B027 - most devices keep nothing
+        """The opposite of ``kept``, in a successor, before ``activate``."""
+
     def open(self, loop: AbstractEventLoop) -> None:  # noqa: B027 - some devices need nothing of the host
         """Acquire what the device needs of the host; raises DeviceError."""
 

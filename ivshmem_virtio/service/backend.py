@@ -45,13 +45,14 @@ class Backend:
         attachment = Attachment.of(message)
         files = Descriptors.of(descriptors)
         try:
-            self._host.add(attachment, files.own, partial(make_link, files, attachment.frontend_peer))
+            self._host.add(attachment, files.own, partial(make_link, files, attachment.frontend_peer), files.state)
         except (IvshmemVirtioError, OSError) as error:
             self._channel.send("failed", {"guest": attachment.guest, "error": str(error)})
         else:
             self._channel.send("ready", {"guest": attachment.guest})
         # Every slice is mapped by now; the region as a whole stays out of reach of this process.
         os.close(files.region)
+        os.close(files.state)
 
 
 def make_link(files: Descriptors, frontend_peer: int, layout: LinkLayout, own_vectors: Sequence[int]) -> Link:

@@ -33,8 +33,13 @@ class DeviceHost:
         self._heart = Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heart.start()
 
-    def add(self, attachment: Attachment, own_vectors: Sequence[int], make_link: MakeLink) -> None:
-        """Serve the links of one guest from now on; raises DeviceError and what ``make_link`` raises."""
+    def add(
+        self, attachment: Attachment, own_vectors: Sequence[int], make_link: MakeLink, state: int | None = None
+    ) -> None:
+        """Serve the links of one guest from now on; raises DeviceError and what ``make_link`` raises.
+
+        ``state``: descriptor of the private state object, for a back-end that somebody starts again.
+        """
         layouts = [link.layout for link in attachment.links]
         fan_out = self._worker.call(partial(FanOut, self._worker.loop, own_vectors, layouts))
         self._fan_outs.append(fan_out)
@@ -42,7 +47,7 @@ class DeviceHost:
         def link_for(layout: LinkLayout) -> Link:
             return make_link(layout, self._worker.call(partial(fan_out.doorbells, layout)))
 
-        self._guests.append(ServedGuest(attachment, link_for, self._worker, self._switches))
+        self._guests.append(ServedGuest(attachment, link_for, self._worker, self._switches, state))
 
     def _beat(self) -> None:
         while not self._stopping.wait(HEARTBEAT_SECONDS):

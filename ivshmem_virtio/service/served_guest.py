@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,10 @@ from ivshmem_virtio.devices.net_switch import Switch
 from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import Attachment, ServedLink
+from ivshmem_virtio.service.state_object import open_state
 from ivshmem_virtio.service.worker import Worker
 from ivshmem_virtio.transport.device import DeviceTransport, QueueFactory
+from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.trace import Trace
 
@@ -38,11 +40,18 @@ class Serving:
 class ServedGuest:
     """Opens the devices of an attachment, then serves them until ``stop``.
 
-    Devices whose work blocks (blk) get a worker of their own; the others share ``worker``.
+    Devices whose work blocks (blk) get a worker of their own; the others share ``worker``. ``state`` is the descriptor
+    of the private state object, from which the devices go on where a predecessor was killed; without one they begin
+    afresh.
     """
 
     def __init__(
-        self, attachment: Attachment, make_link: LinkFactory, worker: Worker, switches: dict[str, Switch]
+        self,
+        attachment: Attachment,
+        make_link: LinkFactory,
+        worker: Worker,
+        switches: dict[str, Switch],
+        state: int | None = None,
     ) -> None:
         self._attachment = attachment
         self._shared_worker = worker
@@ -55,8 +64,8 @@ class ServedGuest:
         except BaseException:
             self.stop()
             raise
-        for serving in self._serving:
-            serving.worker.call(serving.transport.start)
+        for serving, kept in zip(self._serving, self._kept_links(state), strict=True):
+            serving.worker.call(partial(serving.transport.start, kept))
         self._write_status()
 
     def _open(self, served: ServedLink, link: Link) -> Serving:
@@ -68,6 +77,13 @@ class ServedGuest:
         transport = DeviceTransport(link, device, worker.loop, on_change=self._write_status, queue_factory=factory)
         worker.call(partial(device.open, worker.loop))
         return Serving(device, transport, worker)
+
+    def _kept_links(self, state: int | None) -> Sequence[KeptLink | None]:
+        if state is None:
+            return [None] * len(self._serving)
+        layouts = [link.layout for link in self._attachment.links]
+        devices = [serving.device for serving in self._serving]
+        return open_state(state, list(zip(layouts, devices, strict=True)))
 
     def _keys(self, served: ServedLink) -> Mapping[str, Any]:
         """The configured keys, with the switch of this process where the device is plugged into one."""

@@ -12,10 +12,11 @@ from typing import Any
 
 from ivshmem_virtio.core import DeviceQueue
 from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingViolation
-from ivshmem_virtio.link.layout import Header, State
+from ivshmem_virtio.link.layout import Capability, Header, State
 from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
+from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
@@ -77,27 +78,120 @@ class DeviceTransport:
         self._present = False
         self._active = False
         self._timer: TimerHandle | None = None
+        self._kept: KeptLink | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Publish the header afresh, declare the device ready and begin to serve."""
-        self.link.set_state(State.ABSENT)
-        self.epoch = secrets.randbits(64) | 1
-        self.registers.publish(self.epoch, secrets.randbits(64) | 1, self.device.config, self._queues)
+    def start(self, kept: KeptLink | None = None) -> None:
+        """Declare the device ready and begin to serve. The header is published afresh, under a new epoch, unless
+        ``kept`` is what a killed predecessor left there: then the device goes on where that was.
+        """
+        self._kept = kept if self.device.resumable else None
+        if self._kept is not None:
+            self.registers.capabilities |= Capability.RESUME
+        elif kept is not None:
+            kept.forget()
         for vector in range(self.link.vectors):
             self._loop.add_reader(self.link.fileno(vector), self._rung, vector)
-        self.link.set_state(State.READY)
+        if self._kept is None or not self._resume(self._kept):
+            self._begin_afresh()
         self._tick()
 
+    def _begin_afresh(self) -> None:
+        self.link.set_state(State.ABSENT)
+        if self._kept is not None:
+            self._kept.forget()
+        self.epoch = secrets.randbits(64) | 1
+        self.registers.publish(self.epoch, secrets.randbits(64) | 1, self.device.config, self._queues)
+        if self._kept is not None:
+            self._keep()
+            self._kept.begin(self.epoch)
+        self.link.set_state(State.READY)
+
+    def _resume(self, kept: KeptLink) -> bool:
+        """Go on for the driver of a predecessor, where there is one that waits (docs/protocol.md, 7)."""
+        able = self.registers.frontend_capabilities() & Capability.RESUME
+        if not kept.epoch or not able or self.link.other_state() == State.ABSENT:
+            return False
+        self.link.set_state(State.RESUMING)
+        # Pairs with the fence of a driver that resets while nobody answers: either it sees that we are back, or we see
+        # its new incarnation.
+        self.link.window.fence()
+        if self.link.other_state() == State.ABSENT:
+            return False
+        self._present = True
+        self.epoch, self._incarnation = kept.epoch, kept.incarnation
+        same_driver = self.registers.incarnation() == self._incarnation
+        violation = self._restore(kept) if same_driver else None
+        self.registers.publish_again(self.epoch, secrets.randbits(64) | 1, len(self.device.config), self._queues)
+        self.registers.acknowledge(self._incarnation)
+        self.registers.continue_generation()
+        if violation is not None:
+            self._break(violation)
+        if same_driver:
+            # A reset that the predecessor did not get to comes before anything it had in flight.
+            self._serve_transactions()
+        self.registers.show_config(self.device.config)
+        self.link.set_state(State.READY)
+        if same_driver:
+            self._go_on()
+        return True
+
+    def _restore(self, kept: KeptLink) -> IvshmemVirtioError | None:
+        """Private state as the predecessor had it; what speaks against its rings, if something does."""
+        violation: IvshmemVirtioError | None = None
+        self.features, self.status = kept.features, kept.status
+        self._device_features_sel, self._driver_features_sel = kept.features_selectors
+        selected = kept.selected
+        self._selected = self._queues[selected] if selected is not None else None
+        self.device.restore(kept.device)
+        for state in self._queues:
+            if kept.restore_queue(state):
+                try:
+                    self._open_ring(state, resume=True)
+                except (RingViolation, OutsideWindow) as found:
+                    violation = found
+        return violation
+
+    def _go_on(self) -> None:
+        """The device is at work again. Doorbells that the predecessor took, or did not give, are made up for."""
+        rings = [state.queue.ring for state in self._queues if state.queue is not None]
+        if self.status & Status.NEEDS_RESET:
+            self.registers.show_status(self.status)
+        elif self._ready(self.status) and not self._active:
+            self._active = True
+            self.device.activate(self)
+            try:
+                waiting = [ring.enable_notifications() for ring in rings]
+                self._log.info("resumed, features %#x, %d of %d queues busy", self.features, sum(waiting), len(rings))
+            except RingViolation as violation:
+                self._break(violation)
+        self._raise_config_event()
+        for state in self._queues:
+            if state.queue is not None:
+                self._notify(state)
+        self._on_change()
+
     def stop(self) -> None:
-        """Stop serving and declare the device absent."""
+        """Stop serving and declare the device absent. What is kept stays: a successor goes on."""
         if self._timer is not None:
             self._timer.cancel()
         for vector in range(self.link.vectors):
             self._loop.remove_reader(self.link.fileno(vector))
+        self._kept = None
         self._forget_driver()
         self.link.set_state(State.ABSENT)
+
+    def _keep(self) -> None:
+        """Store what a successor needs, before a transaction is answered and before the device acts on it."""
+        kept = self._kept
+        if kept is None:
+            return
+        for state in self._queues:
+            kept.keep_queue(state)
+        selected = self._selected.index if self._selected is not None else None
+        kept.keep_selection(selected, self._device_features_sel, self._driver_features_sel)
+        kept.keep_driver(self._incarnation, self.features, self.status, self.device.kept)
 
     def _tick(self) -> None:
         self.look()
@@ -135,6 +229,7 @@ class DeviceTransport:
             self._refused = None
             self._forget_driver()
             self._incarnation = incarnation
+            self._keep()
             self.registers.acknowledge(incarnation)
             self._log.info("front-end incarnation %#x", incarnation)
         return True
@@ -155,6 +250,7 @@ class DeviceTransport:
         self._device_features_sel = self._driver_features_sel = 0
         for state in self._queues:
             state.reset()
+        self._keep()
         self._on_change()
 
     # -- transactions -------------------------------------------------------------------------------------------------
@@ -166,6 +262,7 @@ class DeviceTransport:
             if not word:
                 return
             self._act(Transaction(word))
+            self._keep()
             # Compare and swap: a late answer must not erase a newer transaction.
             window.compare_exchange32(Header.WRITE_TRANSACTION, word, 0)
         self._loop.call_soon(self.look)
@@ -239,12 +336,17 @@ class DeviceTransport:
                 raise RingViolation(f"queue {state.index} enabled before FEATURES_OK (virtio 1.4, 3.1.1)")
             if not 0 < state.size <= state.largest:
                 raise RingViolation(f"queue {state.index} enabled with size {state.size}, largest is {state.largest}")
-            ring = state.build(self.link.window, self.features, self.registers.layout.end)
+            self._open_ring(state, resume=False)
         except (RingViolation, OutsideWindow) as violation:
             self._break(violation)
             return
-        state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
         self._hand_over_queues()
+
+    def _open_ring(self, state: QueueState, *, resume: bool) -> None:
+        """Raises RingViolation and OutsideWindow where the ring is not as it must be."""
+        record = self._kept.ring_record(state.index) if self._kept is not None else None
+        ring = state.build(self.link.window, self.features, self.registers.layout.end, record, resume=resume)
+        state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
 
     def _reset_queue(self, state: QueueState) -> None:
         """Queue reset (virtio 1.4, 2.6.1)."""
@@ -253,6 +355,7 @@ class DeviceTransport:
 
     def _hand_over_queues(self) -> None:
         """The set of queues changed under an active device: it lets go of all and takes up what there is now."""
+        self._keep()
         if self._active:
             self.device.deactivate()
             self.device.activate(self)
@@ -276,15 +379,21 @@ class DeviceTransport:
             return
         if value & ~self.status & Status.FEATURES_OK and not self._features_acceptable():
             value &= ~Status.FEATURES_OK
-        ready = value & Status.DRIVER_OK and value & Status.FEATURES_OK and not value & Status.FAILED
+        ready = self._ready(value)
         self.status |= value
         if value & Status.FAILED:
             self._log.warning("driver gave up on the device (FAILED)")
             self._deactivate()
         elif ready and not self._active and not self.status & Status.NEEDS_RESET:
             self._active = True
+            self._keep()
             self._log.info("driver ready, features %#x", self.features)
             self.device.activate(self)
+
+    @staticmethod
+    def _ready(status: int) -> bool:
+        """Whether the driver has said that the device may work."""
+        return bool(status & Status.DRIVER_OK and status & Status.FEATURES_OK and not status & Status.FAILED)
 
     def _features_acceptable(self) -> bool:
         unknown = self.features & ~self.offered
@@ -350,6 +459,7 @@ class DeviceTransport:
             self._log.error("%s; the device needs a reset", violation)
         self._deactivate()
         self.status |= Status.NEEDS_RESET
+        self._keep()
         self.registers.show_status(self.status)
         self._raise_config_event()
         self._on_change()

@@ -48,8 +48,20 @@ class QueueState:
         self.desc, self.driver, self.device = placed.desc, placed.driver, placed.device
         self.queue = None
 
-    def build(self, window: Window, features: int, minimum: int) -> DeviceQueue:
-        """The ring as the driver placed it; raises RingViolation or OutsideWindow when it may not lie there."""
+    def build(
+        self,
+        window: Window,
+        features: int,
+        minimum: int,
+        record: tuple[Window, int] | None = None,
+        *,
+        resume: bool = False,
+    ) -> DeviceQueue:
+        """The ring as the driver placed it; raises RingViolation or OutsideWindow when it may not lie there.
+
+        ``record``: where the ring keeps what is in flight, ``resume``: to go on from what stands there.
+        """
+        where, offset = record or (None, 0)
         return DeviceQueue(
             window,
             self.size,
@@ -59,4 +71,7 @@ class QueueState:
             event_idx=bool(features & Feature.EVENT_IDX),
             indirect=bool(features & Feature.INDIRECT_DESC),
             minimum=minimum,
+            record=where,
+            record_offset=offset,
+            resume=resume,
         )

@@ -26,23 +26,28 @@ class Registers:
         self.layout = layout
         self._generation = 0
         self._heartbeat = 0
+        self.capabilities = OFFERED_CAPABILITIES
 
     def publish(self, epoch: int, session: int, config: bytes, queues: list[QueueState]) -> None:
         """Lay out everything anew, but for the rings, which a driver of before may still look at: they are the driver's
         to clear. Only while the own state is absent (docs/protocol.md, 7).
         """
+        self.window.zero(0, self.layout.end)
+        self.window.write(Header.CONFIG, config)
+        self.publish_again(epoch, session, len(config), queues)
+
+    def publish_again(self, epoch: int, session: int, config_length: int, queues: list[QueueState]) -> None:
+        """What is the back-end's alone: where a predecessor was killed, whatever the front-end has written stands."""
         window, layout = self.window, self.layout
-        window.zero(0, layout.end)
         window.store32(Header.REVISION, REVISION)
         window.store32(Header.SIZE, layout.reserved)
         window.store16(Header.EXT_OFFSET, layout.backend_line // 64)
-        window.write(Header.CONFIG, config)
         line = layout.backend_line
         window.store32(line + BackendLine.LENGTH, layout.end - line)
-        window.store32(line + BackendLine.CAPABILITIES, OFFERED_CAPABILITIES)
+        window.store32(line + BackendLine.CAPABILITIES, self.capabilities)
         window.store64(line + BackendLine.EPOCH, epoch)
         window.store64(line + BackendLine.SESSION, session)
-        window.store32(line + BackendLine.CONFIG_LENGTH, len(config))
+        window.store32(line + BackendLine.CONFIG_LENGTH, config_length)
         window.store16(line + BackendLine.QUEUE_COUNT, len(queues))
         for queue in queues:
             line = layout.queue_line(queue.index)
@@ -67,6 +72,10 @@ class Registers:
 
     def show_status(self, status: int) -> None:
         self.window.store32(Header.DEVICE_STATUS, status)
+
+    def continue_generation(self) -> None:
+        """Count on from the generation shown: the driver must not see an earlier number under another content."""
+        self._generation = (self.window.load32(Header.CONFIG_GENERATION) + 1) & 0xFFFFFFFE
 
     def show_config(self, config: bytes) -> None:
         """Publish the configuration under a new generation; odd while it changes (virtio 1.4, 2.5.2)."""
@@ -98,6 +107,10 @@ class Registers:
     def incarnation(self) -> int:
         """The front-end's incarnation; 0 for a revision-1 driver."""
         return self.window.load64(self.layout.frontend_line + FrontendLine.INCARNATION)
+
+    def frontend_capabilities(self) -> int:
+        """What the front-end can do beyond revision 1; 0 for a revision-1 driver."""
+        return self.window.load32(self.layout.frontend_line + FrontendLine.CAPABILITIES)
 
     def claimed_peer(self) -> int | None:
         """The ivshmem peer id the front-end says it has; a hint. None where it does not say."""

@@ -52,6 +52,17 @@ class ServedDevice(Protocol):
     def write_config(self, offset: int, data: bytes) -> None:
         """The driver wrote such a field."""
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a successor can go on with this device."""
+
+    @property
+    def kept(self) -> int:
+        """64 bits that a successor is to know."""
+
+    def restore(self, kept: int) -> None:
+        """Go on from what a predecessor kept; before ``activate``."""
+
     def activate(self, driver: DriverHandle) -> None:
         """DRIVER_OK."""
 

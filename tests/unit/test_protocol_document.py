@@ -30,9 +30,9 @@ from ivshmem_virtio.link.layout import (
     round_up,
 )
 from ivshmem_virtio.link.registers import RegisterMap
-from ivshmem_virtio.service import state
-from ivshmem_virtio.service.state import InFlightRecord, LinkRecord, QueueRecord, RingLayout, StateHeader
 from ivshmem_virtio.transport import features, transaction
+from ivshmem_virtio.transport import kept_layout as state
+from ivshmem_virtio.transport.kept_layout import InFlightRecord, LinkRecord, QueueRecord, RingLayout, StateHeader
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
 from tests.unit import protocol_tables

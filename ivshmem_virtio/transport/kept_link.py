@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""One link's share of the state object: what a killed back-end leaves to its successor (docs/protocol.md, 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ivshmem_virtio.core import Window
+from ivshmem_virtio.transport.kept_layout import (
+    IN_FLIGHT_RECORD_SIZE,
+    LINK_RECORD_SIZE,
+    QUEUE_RECORD_SIZE,
+    LinkRecord,
+    QueueRecord,
+    RingLayout,
+)
+from ivshmem_virtio.transport.queue_state import QueueState
+
+
+class KeptLink:
+    """The record of a link at ``offset`` of the mapped object. Every store is atomic; their order is the caller's."""
+
+    def __init__(self, window: Window, offset: int, queue_sizes: Sequence[int]) -> None:
+        self.window = window
+        self._offset = offset
+        self._queues: list[int] = []
+        end = offset + LINK_RECORD_SIZE
+        for size in queue_sizes:
+            self._queues.append(end)
+            end += QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
+
+    @staticmethod
+    def length(queue_sizes: Sequence[int]) -> int:
+        """Bytes of a link record with its queue records."""
+        return LINK_RECORD_SIZE + sum(QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE for size in queue_sizes)
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the link; 0 = nothing to go on from."""
+        return self.window.load64(self._offset + LinkRecord.LINK_EPOCH)
+
+    @property
+    def incarnation(self) -> int:
+        return self.window.load64(self._offset + LinkRecord.LINK_INCARNATION)
+
+    @property
+    def features(self) -> int:
+        return self.window.load64(self._offset + LinkRecord.LINK_FEATURES)
+
+    @property
+    def status(self) -> int:
+        return self.window.load32(self._offset + LinkRecord.LINK_STATUS)
+
+    @property
+    def selected(self) -> int | None:
+        """Index of the selected queue."""
+        plus_one = self.window.load32(self._offset + LinkRecord.LINK_SELECTED)
+        return plus_one - 1 if plus_one else None
+
+    @property
+    def features_selectors(self) -> tuple[int, int]:
+        """``device_features_sel`` and ``driver_features_sel``."""
+        return (
+            self.window.load32(self._offset + LinkRecord.LINK_DEVICE_FEATURES_SEL),
+            self.window.load32(self._offset + LinkRecord.LINK_DRIVER_FEATURES_SEL),
+        )
+
+    @property
+    def device(self) -> int:
+        """The word that is the device's own."""
+        return self.window.load64(self._offset + LinkRecord.LINK_DEVICE)
+
+    def forget(self) -> None:
+        """Nothing is to go on from here: the epoch goes first."""
+        self.window.store64(self._offset + LinkRecord.LINK_EPOCH, 0)
+        for record in self._queues:
+            self.window.store32(record + QueueRecord.RING_ENABLED, 0)
+
+    def begin(self, epoch: int) -> None:
+        """From now on a successor goes on with this epoch."""
+        self.window.store32(self._offset + LinkRecord.LINK_QUEUES, len(self._queues))
+        self.window.store64(self._offset + LinkRecord.LINK_EPOCH, epoch)
+
+    def keep_driver(self, incarnation: int, features: int, status: int, device: int) -> None:
+        """Status last: a DRIVER_OK that is kept comes with the features it is about."""
+        self.window.store64(self._offset + LinkRecord.LINK_FEATURES, features)
+        self.window.store64(self._offset + LinkRecord.LINK_DEVICE, device)
+        self.window.store32(self._offset + LinkRecord.LINK_STATUS, status)
+        self.window.store64(self._offset + LinkRecord.LINK_INCARNATION, incarnation)
+
+    def keep_selection(self, selected: int | None, device_features_sel: int, driver_features_sel: int) -> None:
+        self.window.store32(self._offset + LinkRecord.LINK_SELECTED, 0 if selected is None else selected + 1)
+        self.window.store32(self._offset + LinkRecord.LINK_DEVICE_FEATURES_SEL, device_features_sel)
+        self.window.store32(self._offset + LinkRecord.LINK_DRIVER_FEATURES_SEL, driver_features_sel)
+
+    def keep_queue(self, queue: QueueState) -> None:
+        """A queue that is not live is marked so first, one that is comes to be so last."""
+        record = self._queues[queue.index]
+        if not queue.enabled:
+            self.window.store32(record + QueueRecord.RING_ENABLED, 0)
+        self.window.store32(record + QueueRecord.RING_LAYOUT, RingLayout.SPLIT)
+        self.window.store32(record + QueueRecord.RING_SIZE, queue.size)
+        self.window.store64(record + QueueRecord.RING_DESC, queue.desc)
+        self.window.store64(record + QueueRecord.RING_DRIVER, queue.driver)
+        self.window.store64(record + QueueRecord.RING_DEVICE, queue.device)
+        self.window.store32(record + QueueRecord.DRIVER_VECTOR, queue.driver_vector)
+        if queue.enabled:
+            self.window.store32(record + QueueRecord.RING_ENABLED, 1)
+
+    def restore_queue(self, queue: QueueState) -> bool:
+        """Give a queue back what its driver chose; whether it was live."""
+        record = self._queues[queue.index]
+        queue.size = self.window.load32(record + QueueRecord.RING_SIZE)
+        queue.desc = self.window.load64(record + QueueRecord.RING_DESC)
+        queue.driver = self.window.load64(record + QueueRecord.RING_DRIVER)
+        queue.device = self.window.load64(record + QueueRecord.RING_DEVICE)
+        queue.driver_vector = self.window.load32(record + QueueRecord.DRIVER_VECTOR)
+        return self.window.load32(record + QueueRecord.RING_ENABLED) == 1
+
+    def ring_record(self, index: int) -> tuple[Window, int]:
+        """Where the ring of a queue keeps what is in flight in it."""
+        return self.window, self._queues[index]

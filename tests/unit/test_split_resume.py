@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""A device side that is killed, at any instant, and its successor: every chain comes back exactly once."""
+
+from __future__ import annotations
+
+import pytest
+
+from ivshmem_virtio.core import Chain, DeviceQueue, Window
+from ivshmem_virtio.errors import AvailableIndexJump, BufferOutsideWindow, HeadInFlight, UsedIndexChanged
+from ivshmem_virtio.transport.kept_layout import (
+    IN_FLIGHT_RECORD_SIZE,
+    QUEUE_RECORD_SIZE,
+    InFlightRecord,
+    QueueRecord,
+)
+
+from .single_step import every_instant
+from .split_rig import BUFFER, DESC, DEVICE, DRIVER, INDIRECT, TABLE, WRITE, RawRing, memory_window
+
+SIZE = 8
+RECORD = 0x40
+RECORD_LENGTH = QUEUE_RECORD_SIZE + SIZE * IN_FLIGHT_RECORD_SIZE
+USED_LENGTH = 6 + 8 * SIZE
+
+
+class Rig(RawRing):
+    """A driver by hand, and device sides that die without a word."""
+
+    def __init__(self) -> None:
+        super().__init__(SIZE)
+        self.kept = memory_window(0x1000)
+        for head in range(SIZE):
+            self.descriptor(head, BUFFER + 16 * head, 16, WRITE)
+
+    def device_side(self, *, resume: bool) -> DeviceQueue:
+        return DeviceQueue(
+            self.window, SIZE, DESC, DRIVER, DEVICE, event_idx=True, indirect=True,
+            record=self.kept, record_offset=RECORD, resume=resume,
+        )  # fmt: skip
+
+    def memory(self) -> bytes:
+        """All that a device side writes, but for avail_event."""
+        return self.kept.read(RECORD, RECORD_LENGTH) + self.window.read(DEVICE, USED_LENGTH - 2)
+
+    def put_back(self, memory: bytes) -> None:
+        self.kept.write(RECORD, memory[:RECORD_LENGTH])
+        self.window.write(DEVICE, memory[RECORD_LENGTH:])
+
+    def came_back(self) -> list[int]:
+        """Heads in the used ring, as far as the driver may look."""
+        return [self.used(position)[0] for position in range(self.used_index)]
+
+    def record(self, field: QueueRecord, width: int = 4) -> int:
+        return int.from_bytes(self.kept.read(RECORD + field, width), "little")
+
+    def in_flight(self, head: int, field: InFlightRecord, width: int) -> int:
+        at = RECORD + QUEUE_RECORD_SIZE + head * IN_FLIGHT_RECORD_SIZE + field
+        return int.from_bytes(self.kept.read(at, width), "little")
+
+
+def pop(queue: DeviceQueue) -> Chain:
+    chain = queue.pop()
+    assert chain is not None
+    return chain
+
+
+def heads(queue: DeviceQueue) -> list[int]:
+    found = []
+    while (chain := queue.pop()) is not None:
+        found.append(chain.head)
+    return found
+
+
+def test_what_is_in_flight_comes_again_in_its_order_before_what_is_new() -> None:
+    rig = Rig()
+    first = rig.device_side(resume=False)
+    rig.make_available(5, 2, 7, 0)
+    five, _two, seven = pop(first), pop(first), pop(first)
+    first.push(seven, 3)
+    first.publish()
+    first.push(five, 1)  # not published: as if it had never been served
+    rig.make_available(7)
+    second = rig.device_side(resume=True)
+    assert second.index == 1
+    assert second.pending() == 4
+    assert heads(second) == [5, 2, 0, 7]
+    assert second.in_flight == 4
+
+
+def test_a_resumed_queue_can_be_resumed_again() -> None:
+    rig = Rig()
+    first = rig.device_side(resume=False)
+    rig.make_available(3, 1, 4)
+    heads(first)
+    second = rig.device_side(resume=True)
+    second.push(pop(second), 0)
+    second.publish()
+    assert rig.came_back() == [3]
+    third = rig.device_side(resume=True)
+    assert heads(third) == [1, 4]
+
+
+def test_the_record_is_what_the_document_says() -> None:
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    rig.descriptor(6, TABLE, 32, INDIRECT)
+    rig.descriptor(0, BUFFER, 8, 1, 1, table=TABLE)
+    rig.descriptor(1, BUFFER + 8, 8, WRITE, table=TABLE)
+    rig.make_available(1, 6)
+    one, six = pop(queue), pop(queue)
+    assert rig.in_flight(6, InFlightRecord.CHAIN_SEQUENCE, 8) == 2
+    assert rig.in_flight(6, InFlightRecord.CHAIN_ID, 2) == 6
+    assert rig.in_flight(6, InFlightRecord.CHAIN_DESCRIPTORS, 2) == 1
+    assert rig.in_flight(6, InFlightRecord.TABLE_LENGTH, 4) == 32
+    assert rig.in_flight(6, InFlightRecord.TABLE_OFFSET, 8) == TABLE
+    assert rig.record(QueueRecord.NEXT_SEQUENCE, 8) == 3
+    assert rig.record(QueueRecord.IN_FLIGHT_COUNT) == 2
+    queue.push(six, 0)
+    queue.publish()
+    assert rig.in_flight(6, InFlightRecord.CHAIN_SEQUENCE, 8) == 0
+    assert rig.record(QueueRecord.USED_POSITION, 2) == 1
+    assert rig.record(QueueRecord.COMMIT_COUNT) == 0
+    assert rig.record(QueueRecord.IN_FLIGHT_COUNT) == 1
+    queue.push(one, 0)
+    queue.publish()
+    assert rig.record(QueueRecord.COMMIT_OLD, 2) == 1
+
+
+@pytest.mark.parametrize("index", [0, 2, 3, 0xFFFF])
+def test_a_used_index_that_somebody_changed(index: int) -> None:
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    rig.make_available(0, 1)
+    queue.push(pop(queue), 0)
+    queue.publish()
+    rig.window.store16(DEVICE + 2, index)
+    with pytest.raises(UsedIndexChanged, match=f"used index is {index}"):
+        rig.device_side(resume=True)
+
+
+def test_what_is_redone_is_checked_again() -> None:
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    rig.make_available(0)
+    heads(queue)
+    rig.descriptor(0, rig.window.length, 16, WRITE)
+    with pytest.raises(BufferOutsideWindow):
+        rig.device_side(resume=True).pop()
+
+
+def test_an_available_index_that_went_back_meanwhile() -> None:
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    rig.make_available(0, 1)
+    heads(queue)
+    rig.window.store16(DRIVER + 2, 1)
+    successor = rig.device_side(resume=True)
+    with pytest.raises(AvailableIndexJump):
+        heads(successor)
+
+
+def test_a_chain_pushed_but_not_published_is_not_yet_the_drivers() -> None:
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    rig.make_available(4)
+    queue.push(pop(queue), 0)
+    rig.make_available(4)
+    with pytest.raises(HeadInFlight):
+        queue.pop()
+
+
+def test_a_queue_enabled_anew_forgets_what_was_in_flight() -> None:
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    rig.make_available(0, 1)
+    heads(queue)
+    rig.added = 0
+    rig.make_available()
+    again = rig.device_side(resume=False)
+    assert again.pop() is None
+    assert rig.device_side(resume=True).pop() is None
+
+
+def test_killed_at_every_instant() -> None:
+    """Whatever the used ring shows is done, all else comes again: nothing twice, nothing never."""
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    order = [6, 1, 3, 0, 7]
+    rig.make_available(*order)
+
+    def serve() -> None:
+        six, one, three = pop(queue), pop(queue), pop(queue)
+        queue.push(one, 1)
+        queue.push(six, 2)
+        queue.publish()
+        zero = pop(queue)
+        queue.push(zero, 3)
+        queue.push(three, 4)
+        queue.publish()
+
+    instants = every_instant(serve, rig.memory)
+    assert len(instants) > 40
+    for memory in instants:
+        rig.put_back(memory)
+        assert_each_once(rig, order)
+
+
+def assert_each_once(rig: Rig, order: list[int]) -> None:
+    done = rig.came_back()
+    again = heads(rig.device_side(resume=True))
+    assert again == [head for head in order if head not in done]
+
+
+def test_killed_at_every_instant_of_coming_back() -> None:
+    rig = Rig()
+    queue = rig.device_side(resume=False)
+    order = [6, 1, 3, 0]
+    rig.make_available(*order)
+    chains = [pop(queue) for _ in range(3)]
+
+    def publish() -> None:
+        queue.push(chains[1], 0)
+        queue.push(chains[0], 0)
+        queue.publish()
+
+    for memory in every_instant(publish, rig.memory):
+        rig.put_back(memory)
+        for later in every_instant(lambda: heads(rig.device_side(resume=True)) and None, rig.memory):
+            rig.put_back(later)
+            assert_each_once(rig, order)
