@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ivshmem_virtio.core import Chain, DeviceQueue, Window
+from ivshmem_virtio.core import Chain, DeviceQueue
 from ivshmem_virtio.errors import AvailableIndexJump, BufferOutsideWindow, HeadInFlight, UsedIndexChanged
 from ivshmem_virtio.transport.kept_layout import (
     IN_FLIGHT_RECORD_SIZE,

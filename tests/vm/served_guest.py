@@ -14,6 +14,7 @@ from pathlib import Path
 from ivshmem_virtio.vm.errors import CommandFailed
 from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.qemu import Doorbell
+from ivshmem_virtio.vm.service import ServiceProcess
 
 VECTORS = 16
 BOTH_UP_SECONDS = 5.0
@@ -67,6 +68,13 @@ class Site:
 
     def image(self, guest: str) -> Path:
         return self._images[guest]
+
+    def replace_image(self, guest: str) -> None:
+        """Put another file in its place, with the same content: for a back-end that is another disk."""
+        image = self._images[guest]
+        other = image.with_suffix(".other")
+        other.write_bytes(image.read_bytes())
+        other.replace(image)
 
     def socket_of(self, guest: str) -> Path:
         return self.folder / "run" / f"{guest}.sock"
@@ -150,6 +158,19 @@ def receive_until(stream: socket.socket, wanted: bytes) -> bool:
             return False
         seen += data
     return True
+
+
+def backends(service: ServiceProcess) -> list[int]:
+    """Process ids of the service's back-ends."""
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"service.backend" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def link_states(guest: Guest) -> dict[str, dict[str, str]]:
+    """What the module says of each link, by the link's name."""
+    text = guest.run("for f in /sys/kernel/debug/virtio_ivshmem/*/state; do cat $f; echo; done")
+    found = [dict(line.split(" ", 1) for line in part.splitlines()) for part in text.strip().split("\n\n")]
+    return {link["name"]: link for link in found}
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:

@@ -15,11 +15,10 @@ import pytest
 
 from ivshmem_virtio.link.layout import DIRECTORY_ENTRY_SIZE, DIRECTORY_FIRST_ENTRY, Entry, EntryState, State
 from ivshmem_virtio.service.config import load_config
-from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.conftest import BootGuest
-from tests.vm.served_guest import Site, assert_works, wait_for, wait_in_guest
+from tests.vm.served_guest import Site, assert_works, backends, link_states, wait_for, wait_in_guest
 
 DEVICES = 4
 # The unsuspecting reader of a disk that is lost gets an error; the kernel logs it, as it should.
@@ -39,27 +38,15 @@ def service(site: Site) -> Iterator[ServiceProcess]:
         yield running
 
 
-def backends(service: ServiceProcess) -> list[int]:
-    """Process ids of the service's back-ends."""
-    children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"service.backend" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
-def states(guest: Guest) -> dict[str, dict[str, str]]:
-    """What the module says of each link, by the link's name."""
-    text = guest.run("for f in /sys/kernel/debug/virtio_ivshmem/*/state; do cat $f; echo; done")
-    found = [dict(line.split(" ", 1) for line in part.splitlines()) for part in text.strip().split("\n\n")]
-    return {link["name"]: link for link in found}
-
-
 def test_requests_in_flight_when_a_back_end_is_lost(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
-    """A back-end that comes back without its memory: what was in flight is answered and a new device takes over."""
+    """A back-end that comes back with another image: what was in flight is answered and a new device takes over."""
     guest = boot(doorbells=site.doorbells("web"), cpus=2, clean_log=False)
     assert_works(guest, site, "web")
     reader = (
         "(while dd if=/dev/vda of=/dev/null bs=64k iflag=direct 2>/dev/null; do :; done; echo ended >> /run/ended) &"
     )
     guest.run(reader * 4)
+    site.replace_image("web")
     for pid in backends(service):
         os.kill(pid, signal.SIGKILL)
     assert_works(guest, site, "web", within=20)
@@ -78,13 +65,13 @@ def test_back_end_that_stops_and_goes_on(site: Site, service: ServiceProcess, bo
         os.kill(pid, signal.SIGSTOP)
     try:
         guest.run("(dd if=/dev/vda of=/dev/null bs=64k iflag=direct 2>/dev/null; echo $? > /run/read) &")
-        wait_for(lambda: states(guest)["disk"]["backend"] == "absent", "the module to miss the heartbeat", 15)
+        wait_for(lambda: link_states(guest)["disk"]["backend"] == "absent", "the module to miss the heartbeat", 15)
     finally:
         for pid in stopped:
             os.kill(pid, signal.SIGCONT)
     wait_in_guest(guest, "grep -q 0 /run/read", 20)
     assert_works(guest, site, "web")
-    assert {link["registrations"] for link in states(guest).values()} == {"1"}
+    assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
 
 
 def test_sleep(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
@@ -97,7 +84,7 @@ def test_sleep(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
     wait_for(lambda: "PM: suspend exit" in guest.kernel_log.read_text("utf-8", "replace"), "the guest to wake", 30)
     wait_in_guest(guest, "grep -q 0 /run/woken", 20)
     assert_works(guest, site, "web", within=10)
-    assert {link["registrations"] for link in states(guest).values()} == {"1"}
+    assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
 
 
 def test_links_go_and_come(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
@@ -140,7 +127,9 @@ def test_removal_while_the_back_end_is_absent(site: Site, service: ServiceProces
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
-        wait_for(lambda: {link["backend"] for link in states(guest).values()} == {"absent"}, "the module to notice", 15)
+        wait_for(
+            lambda: {link["backend"] for link in link_states(guest).values()} == {"absent"}, "the module to notice", 15
+        )
         began = time.monotonic()
         guest.run("rmmod virtio_ivshmem")
         assert time.monotonic() - began < 2
