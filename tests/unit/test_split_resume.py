@@ -225,6 +225,10 @@ def test_killed_at_every_instant_of_coming_back() -> None:
 
     for memory in every_instant(publish, rig.memory):
         rig.put_back(memory)
-        for later in every_instant(lambda: heads(rig.device_side(resume=True)) and None, rig.memory):
+        for later in every_instant(lambda: come_back(rig), rig.memory):
             rig.put_back(later)
             assert_each_once(rig, order)
+
+
+def come_back(rig: Rig) -> None:
+    heads(rig.device_side(resume=True))

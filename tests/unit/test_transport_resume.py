@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""A transport that is killed between any two stores of what it keeps, and the one that goes on in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ivshmem_virtio.core import Window
+from ivshmem_virtio.link.layout import Capability, Header, State
+from ivshmem_virtio.transport.device import DeviceTransport
+from ivshmem_virtio.transport.driver.errors import DeviceNeedsReset, EpochChanged
+from ivshmem_virtio.transport.driver.transport import EVERYTHING
+from ivshmem_virtio.transport.features import Status
+from ivshmem_virtio.transport.kept_link import KeptLink
+
+from .driver_link_pair import Bench, Mirror
+from .split_rig import memory_window
+
+QUEUES = (16, 8)
+
+
+class Killed(BaseException):
+    """The end of a process; nothing in the package catches it."""
+
+
+class DeadlyWindow:
+    """A window that kills who has stored in it ``left`` times."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.left: int | None = None
+        self.stores = 0
+
+    def _store(self, name: str, offset: int, value: int) -> None:
+        if self.left is not None:
+            if self.left == 0:
+                raise Killed
+            self.left -= 1
+        self.stores += 1
+        getattr(self.window, name)(offset, value)
+
+    def store32(self, offset: int, value: int) -> None:
+        self._store("store32", offset, value)
+
+    def store64(self, offset: int, value: int) -> None:
+        self._store("store64", offset, value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.window, name)
+
+
+class Keeping(KeptLink):
+    """Rings know no window but the real one."""
+
+    def ring_record(self, index: int) -> tuple[Window, int]:
+        window, offset = super().ring_record(index)
+        assert isinstance(window, DeadlyWindow)
+        return window.window, offset
+
+
+class KeptBench(Bench):
+    """A bench whose back-end leaves a record, and is started again whenever it was killed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(queues=QUEUES, **options)
+        self.memory = DeadlyWindow(memory_window(0x4000))
+        self.deaths = 0
+
+    def start(self) -> None:
+        try:
+            self.device.start(Keeping(self.memory, 0x40, QUEUES))  # type: ignore[arg-type]
+            self.running = True
+        except Killed:
+            self.die()
+
+    def pause(self, seconds: float) -> None:
+        if not self.running:
+            self.start()
+        try:
+            super().pause(seconds)
+        except Killed:
+            self.die()
+
+    def die(self) -> None:
+        """As the keeper leaves things behind a process that was killed."""
+        self.memory.left = None
+        self.deaths += 1
+        if self.device._timer is not None:
+            self.device._timer.cancel()
+        for vector in range(self.pair.backend.vectors):
+            self.loop.remove_reader(self.pair.backend.fileno(vector))
+        self.pair.backend.set_state(State.ABSENT)
+        self.running = False
+        self.mirror = self.new_mirror()
+        self.device = DeviceTransport(self.pair.backend, self.mirror, self.loop)
+
+    def new_mirror(self) -> Mirror:
+        return Mirror(QUEUES)
+
+    def work(self) -> None:
+        """A driver's whole life; one that meets a new epoch meanwhile starts over, as it should."""
+        for _ in range(3):
+            try:
+                self.bring_up()
+                assert self.ask(b"first", 0) == b"tsrif"
+                self.driver.reset_queue(1)
+                self.driver.setup_queue(1, size=4, host_placed=False)
+                assert self.ask(b"second", 1) == b"dnoces"
+                assert self.ask(b"third", 0) == b"driht"
+                self.driver.reset()
+                self.driver.bring_up()
+                self.bring_up_from_here()
+                assert self.ask(b"fourth", 1) == b"htruof"
+                return
+            except EpochChanged:
+                continue
+        raise AssertionError("the epoch changes again and again")
+
+
+@pytest.fixture
+def bench() -> Any:
+    made = KeptBench()
+    yield made
+    made.close()
+
+
+def test_killed_before_every_store() -> None:
+    whole = KeptBench()
+    whole.work()
+    stores = whole.memory.stores
+    whole.close()
+    assert stores > 300
+    for number in range(0, stores, 3):
+        made = KeptBench()
+        made.memory.left = number
+        try:
+            made.work()
+            assert made.deaths == 1
+        finally:
+            made.close()
+
+
+def test_requests_in_flight_are_answered_by_the_next(bench: KeptBench) -> None:
+    bench.bring_up()
+    epoch, session = bench.device.epoch, bench.driver.backend
+    bench.mirror.hold = True
+    ring = bench.driver.queues[0]
+    requests = [ring.submit([text], [2]) for text in (b"ab", b"cd", b"ef")]
+    ring.kick()
+    bench.pause(0)
+    bench.die()
+    assert bench.pair.frontend.other_state() == State.ABSENT
+    assert [bench.driver.complete(ring, request).data for request in requests] == [b"ba", b"dc", b"fe"]
+    assert bench.device.epoch == epoch
+    assert bench.driver.backend is session
+
+
+def test_a_reset_that_waits_comes_before_what_is_in_flight(bench: KeptBench) -> None:
+    bench.bring_up()
+    bench.mirror.hold = True
+    queue = bench.device.queues[0]
+    assert queue is not None
+    ring = bench.driver.queues[0]
+    ring.submit([b"ab"], [2])
+    ring.kick()
+    assert queue.pop() is not None
+    bench.die()
+    window = bench.pair.frontend.window
+    window.store32(Header.DEVICE_STATUS, 0)
+    window.store32(Header.WRITE_TRANSACTION, 4 << 16 | 7 << 20 | Header.DEVICE_STATUS)
+    bench.start()
+    assert window.load32(Header.WRITE_TRANSACTION) == 0
+    assert bench.device.status == 0
+    assert bench.mirror.handled == 0
+
+
+def test_a_used_index_that_was_changed_needs_a_reset(bench: KeptBench) -> None:
+    bench.bring_up()
+    bench.ask(b"x")
+    bench.die()
+    queue = bench.driver.queues[0]._ring
+    bench.pair.frontend.window.store16(bench_used_index(bench), 9)
+    bench.start()
+    assert bench.device.status & Status.NEEDS_RESET
+    assert bench.mirror.active is None
+    with pytest.raises(DeviceNeedsReset):
+        bench.driver.check()
+    assert not queue.broken
+    bench.driver.reset()
+    bench.driver.bring_up()
+    bench.bring_up_from_here()
+    assert bench.ask(b"again") == b"niaga"
+
+
+def bench_used_index(bench: KeptBench) -> int:
+    """Where the used index of queue 0 lies, from what is kept of it."""
+    record = KeptLink(bench.memory.window, 0x40, QUEUES).ring_record(0)[1]
+    return bench.memory.window.load64(record + 0x18) + 2
+
+
+@pytest.mark.parametrize("capabilities", [EVERYTHING & ~Capability.RESUME, Capability(0)])
+def test_a_driver_that_cannot_resume_meets_a_new_epoch(capabilities: Capability) -> None:
+    made = KeptBench(capabilities=capabilities)
+    try:
+        made.bring_up()
+        epoch = made.device.epoch
+        made.die()
+        made.start()
+        assert made.device.epoch != epoch
+        assert made.device.status == 0
+    finally:
+        made.close()
+
+
+def test_nobody_waits(bench: KeptBench) -> None:
+    bench.bring_up()
+    epoch = bench.device.epoch
+    bench.die()
+    bench.pair.frontend.set_state(State.ABSENT)
+    bench.start()
+    assert bench.device.epoch != epoch
+
+
+def test_a_device_that_cannot_be_resumed(bench: KeptBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.bring_up()
+    epoch = bench.device.epoch
+    monkeypatch.setattr(Mirror, "resumable", False)
+    bench.die()
+    bench.start()
+    assert bench.device.epoch != epoch
+    assert Capability.RESUME not in Capability(bench.device.registers.capabilities)
+
+
+def test_an_orderly_stop_is_resumed_as_well(bench: KeptBench) -> None:
+    bench.bring_up()
+    epoch = bench.device.epoch
+    bench.stop()
+    bench.die()
+    assert bench.ask(b"on") == b"no"
+    assert bench.device.epoch == epoch
