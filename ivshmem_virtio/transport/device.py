@@ -28,6 +28,9 @@ LOOK_SECONDS = 1.0
 TRANSACTIONS_PER_LOOK = 64
 """A driver that writes without pause gives way to its neighbours on the worker after so many."""
 
+MOST_TRIES = 5
+"""A request that ends the process each time it is redone is given up after so many."""
+
 QueueFactory = Callable[[int, DeviceQueue, Callable[[], None]], Queue]
 
 
@@ -96,6 +99,8 @@ class DeviceTransport:
         if self._kept is None or not self._resume(self._kept):
             self._begin_afresh()
         self._tick()
+        if self._kept is not None:
+            self._kept.tries = 0
 
     def _begin_afresh(self) -> None:
         self.link.set_state(State.ABSENT)
@@ -113,6 +118,10 @@ class DeviceTransport:
         able = self.registers.frontend_capabilities() & Capability.RESUME
         if not kept.epoch or not able or self.link.other_state() == State.ABSENT:
             return False
+        if kept.tries >= MOST_TRIES:
+            self._log.error("not resumed: %d processes in a row ended over what is in flight", kept.tries)
+            return False
+        kept.tries += 1
         self.link.set_state(State.RESUMING)
         # Pairs with the fence of a driver that resets while nobody answers: either it sees that we are back, or we see
         # its new incarnation.

@@ -36,6 +36,7 @@ class LinkRecord(IntEnum):
     LINK_SELECTED = 0x20
     LINK_DEVICE_FEATURES_SEL = 0x24
     LINK_DRIVER_FEATURES_SEL = 0x28
+    LINK_TRIES = 0x2C
     LINK_DEVICE = 0x30
 
 

@@ -70,6 +70,15 @@ class KeptLink:
         """The word that is the device's own."""
         return self.window.load64(self._offset + LinkRecord.LINK_DEVICE)
 
+    @property
+    def tries(self) -> int:
+        """Resumptions begun since one came through its first look."""
+        return self.window.load32(self._offset + LinkRecord.LINK_TRIES)
+
+    @tries.setter
+    def tries(self, count: int) -> None:
+        self.window.store32(self._offset + LinkRecord.LINK_TRIES, count)
+
     def forget(self) -> None:
         """Nothing is to go on from here: the epoch goes first."""
         self.window.store64(self._offset + LinkRecord.LINK_EPOCH, 0)

@@ -9,11 +9,12 @@ import pytest
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import Capability, Header, State
-from ivshmem_virtio.transport.device import DeviceTransport
+from ivshmem_virtio.transport.device import MOST_TRIES, DeviceTransport
 from ivshmem_virtio.transport.driver.errors import DeviceNeedsReset, EpochChanged
 from ivshmem_virtio.transport.driver.transport import EVERYTHING
 from ivshmem_virtio.transport.features import Status
 from ivshmem_virtio.transport.kept_link import KeptLink
+from ivshmem_virtio.transport.queue import Queue
 
 from .driver_link_pair import Bench, Mirror
 from .split_rig import memory_window
@@ -240,3 +241,19 @@ def test_an_orderly_stop_is_resumed_as_well(bench: KeptBench) -> None:
     bench.die()
     assert bench.ask(b"on") == b"no"
     assert bench.device.epoch == epoch
+
+
+def test_a_request_that_kills_every_back_end_is_given_up(bench: KeptBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.bring_up()
+    epoch = bench.device.epoch
+
+    def fall_over(mirror: Mirror, queue: Queue) -> None:
+        if queue.pop() is not None:
+            raise Killed
+
+    monkeypatch.setattr(Mirror, "handle_queue", fall_over)
+    ring = bench.driver.queues[0]
+    with pytest.raises(EpochChanged):
+        bench.driver.complete(ring, ring.submit([b"deadly"], [6]))
+    assert bench.device.epoch != epoch
+    assert bench.deaths == 1 + MOST_TRIES
