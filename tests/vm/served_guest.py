@@ -163,7 +163,15 @@ def receive_until(stream: socket.socket, wanted: bytes) -> bool:
 def backends(service: ServiceProcess) -> list[int]:
     """Process ids of the service's back-ends."""
     children = Path(f"/proc/{service.pid}/task/{service.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"service.backend" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children if b"service.backend" in command_line(pid)]
+
+
+def command_line(pid: str) -> bytes:
+    """Of a process; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def link_states(guest: Guest) -> dict[str, dict[str, str]]:
