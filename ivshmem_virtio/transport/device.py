@@ -165,7 +165,11 @@ class DeviceTransport:
             word = window.load32(Header.WRITE_TRANSACTION)
             if not word:
                 return
-            self._act(Transaction(word))
+            try:
+                self._act(Transaction(word))
+            except Exception:
+                self._log.exception("device failed on a transaction")
+                self._break(None)
             # Compare and swap: a late answer must not erase a newer transaction.
             window.compare_exchange32(Header.WRITE_TRANSACTION, word, 0)
         self._loop.call_soon(self.look)
