@@ -169,12 +169,15 @@ class DeviceTransport:
             self.registers.show_status(self.status)
         elif self._ready(self.status) and not self._active:
             self._active = True
-            self.device.activate(self)
             try:
+                self.device.activate(self)
                 waiting = [ring.enable_notifications() for ring in rings]
                 self._log.info("resumed, features %#x, %d of %d queues busy", self.features, sum(waiting), len(rings))
             except RingViolation as violation:
                 self._break(violation)
+            except Exception:
+                self._log.exception("device failed on going on")
+                self._break(None)
         self._raise_config_event()
         for state in self._queues:
             if state.queue is not None:
@@ -270,7 +273,11 @@ class DeviceTransport:
             word = window.load32(Header.WRITE_TRANSACTION)
             if not word:
                 return
-            self._act(Transaction(word))
+            try:
+                self._act(Transaction(word))
+            except Exception:
+                self._log.exception("device failed on a transaction")
+                self._break(None)
             self._keep()
             # Compare and swap: a late answer must not erase a newer transaction.
             window.compare_exchange32(Header.WRITE_TRANSACTION, word, 0)

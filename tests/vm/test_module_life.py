@@ -75,13 +75,13 @@ def test_back_end_that_stops_and_goes_on(site: Site, service: ServiceProcess, bo
 
 
 def test_sleep(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
-    guest = boot(doorbells=site.doorbells("web"), cpus=2)
+    guest = boot(doorbells=site.doorbells("web"), cpus=2, append="no_console_suspend")
     assert_works(guest, site, "web")
     guest.run("(sleep 0.5; echo mem > /sys/power/state; echo $? > /run/woken) >/dev/null 2>&1 &")
     wait_for(lambda: dict(guest.monitor("query-status"))["status"] == "suspended", "the guest to sleep", 20)  # type: ignore[call-overload]
     guest.monitor("system_wakeup")
     # What is typed at a serial port before its driver is awake is lost.
-    wait_for(lambda: "PM: suspend exit" in guest.kernel_log.read_text("utf-8", "replace"), "the guest to wake", 30)
+    wait_for(lambda: "PM: suspend exit" in guest.kernel_log.read_text("utf-8", "replace"), "the guest to wake", 120)
     wait_in_guest(guest, "grep -q 0 /run/woken", 20)
     assert_works(guest, site, "web", within=10)
     assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
