@@ -130,6 +130,12 @@ def test_the_cache_mode_outlives_a_killed_backend(write_config: ConfigWriter, mo
         assert transport.read_config(32, 1) == b"\0"
 
 
+def stands_still(pid: int) -> bool:
+    """Whether every thread of a process has stopped, which takes a moment after SIGSTOP."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(") ")[2].startswith("T") for stat in stats)
+
+
 def test_a_reset_while_nobody_is_there_is_what_counts(
     write_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +148,7 @@ def test_a_reset_while_nobody_is_there_is_what_counts(
         pid = service.backend("web")
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: stands_still(pid), "it has stopped")
         disk.submit_write(0, b"\xaa" * SECTOR)
         disk.queues[0].kick()
         before = image.read_bytes()
