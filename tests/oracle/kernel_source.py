@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ivshmem_virtio.vm.cache import complete_folder, exclusive
+
 PACKAGE = "linux-source-6.1"
 
 # What compiling the two ring files in user space takes; the rest of the kernel stays packed.
@@ -60,15 +62,7 @@ def kernel_tree() -> Path:
     """Root of an unpacked part of the kernel source, complete, from the cache where possible."""
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    package = package_file(folder)
-    tree = folder / package.stem
-    if not tree.is_dir():
-        # Renamed into place when complete, so an interrupted run leaves nothing that looks usable.
-        partial = folder / f"{package.stem}.partial-{os.getpid()}"
-        partial.mkdir()
-        try:
-            unpack(package, partial)
-            partial.rename(tree)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return tree / PACKAGE
+    # Tests run in several processes, and all of them come here at once when the cache is empty.
+    with exclusive(folder / ".download.lock"):
+        package = package_file(folder)
+    return complete_folder(folder / package.stem, lambda partial: unpack(package, partial)) / PACKAGE
