@@ -104,7 +104,7 @@ cdef int device_next_head(split_device *queue, uint16_t *head) noexcept nogil:
 
 
 cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nogil:
-    cdef uint16_t head
+    cdef uint16_t head = 0
     cdef int found
     if queue.broken.code:
         return -1
