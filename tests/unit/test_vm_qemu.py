@@ -39,3 +39,8 @@ def test_what_to_boot_and_what_the_caller_adds() -> None:
     assert after(arguments, "-m") == ["256"]
     assert after(arguments, "-smp") == ["2"]
     assert arguments[-1] == "-s"
+
+
+def test_translated_guests_lack_the_instruction_that_the_translator_gets_wrong() -> None:
+    assert after(qemu_arguments(doorbells=[], accelerator="tcg"), "-cpu") == ["max,-cx16"]
+    assert after(qemu_arguments(doorbells=[], accelerator="kvm"), "-cpu") == ["max"]

@@ -81,7 +81,7 @@ def test_sleep(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
     wait_for(lambda: dict(guest.monitor("query-status"))["status"] == "suspended", "the guest to sleep", 20)  # type: ignore[call-overload]
     guest.monitor("system_wakeup")
     # What is typed at a serial port before its driver is awake is lost.
-    wait_for(lambda: "PM: suspend exit" in guest.kernel_log.read_text("utf-8", "replace"), "the guest to wake", 120)
+    wait_for(lambda: "PM: suspend exit" in guest.kernel_log.read_text("utf-8", "replace"), "the guest to wake", 30)
     wait_in_guest(guest, "grep -q 0 /run/woken", 20)
     assert_works(guest, site, "web", within=10)
     assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
