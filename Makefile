@@ -13,11 +13,12 @@ CORE_SOURCES := $(wildcard cython_ext/*)
 PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 passt e2fsprogs busybox-static cpio xz-utils \
             make gcc-12 libelf-dev iproute2 kmod
 
-.PHONY: help deps venv ext lint test coverage-core demo shell clean distclean
+.PHONY: help deps venv ext lint test soak coverage-core demo shell clean distclean
 
 help:
 	@echo "make demo       boot a stock guest on one shared-memory window and check everything it does"
 	@echo "make test       run every test, the linters and the type checker"
+	@echo "make soak       the long forms: hundreds of kills under load; an hour or two, prints what it measured"
 	@echo "make shell      an interactive guest shell over virtio-console"
 	@echo "make clean      remove what was built here; make distclean also empties the download cache"
 
@@ -71,6 +72,10 @@ test: lint
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report --fail-under=90
 	@$(MAKE) --no-print-directory coverage-core
+
+# Long forms, one at a time, because what they measure are pauses. SOAK_ARGS chooses: SOAK_ARGS="-k disk", say.
+soak: ext
+	@$(VENV)/bin/pytest -m soak $(SOAK_ARGS)
 
 # The core again, compiled with line tracing into a folder of its own: which lines of the rings the tests reach.
 coverage-core: ext
