@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ivshmem_virtio"
 # The faces stand side by side; the command line stands on all of them.
 LAYERS = [["errors"], ["core"], ["memory"], ["link"], ["peer"], ["transport"], ["devices"], ["service"]]
-LAYERS += [["vm", "inspect"], ["cli"]]
+LAYERS += [["vm", "inspect", "evil"], ["cli"]]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
