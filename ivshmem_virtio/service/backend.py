@@ -24,11 +24,15 @@ from ivshmem_virtio.service.log import configure_logging
 
 
 class Backend:
-    """The keeper's orders, carried out. ``run`` returns when the keeper says stop or is gone."""
+    """The keeper's orders, carried out. ``run`` returns when the keeper says stop, or nobody is left who could.
+
+    A keeper that is killed leaves its end of the channel to its successor (vault.py): serving goes on without a pause.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._host = DeviceHost()
+        self._guests: list[str] = []
 
     def run(self) -> None:
         try:
@@ -37,7 +41,10 @@ class Backend:
                 message, descriptors = received
                 if message["type"] == "stop":
                     break
-                self._attach(message, descriptors)
+                if message["type"] == "which":
+                    self._channel.send("serving", {"guests": self._guests})
+                else:
+                    self._attach(message, descriptors)
         finally:
             self._host.stop()
 
@@ -49,6 +56,7 @@ class Backend:
         except (IvshmemVirtioError, OSError) as error:
             self._channel.send("failed", {"guest": attachment.guest, "error": str(error)})
         else:
+            self._guests.append(attachment.guest)
             self._channel.send("ready", {"guest": attachment.guest})
         # Every slice is mapped by now; the region as a whole stays out of reach of this process.
         os.close(files.region)

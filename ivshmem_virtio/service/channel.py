@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The private protocol between the keeper and its back-ends: JSON messages and file descriptors on a SEQPACKET socket.
 
-Keeper to back-end: ``attach`` (links of one guest, with descriptors), ``stop``. Back-end to keeper: ``hello`` (first),
-``ready`` (an attachment is served), ``failed`` (an attachment cannot be served, in one line).
+Keeper to back-end: ``attach`` (links of one guest, with descriptors), ``stop``, ``which`` (a new keeper asks what is
+served). Back-end to keeper: ``hello`` (first), ``ready`` (an attachment is served), ``failed`` (an attachment cannot be
+served, in one line), ``serving`` (the answer to ``which``).
 """
 
 from __future__ import annotations
