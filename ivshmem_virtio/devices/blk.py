@@ -12,8 +12,12 @@ from enum import IntFlag
 from pathlib import Path
 from typing import ClassVar
 
+from ivshmem_virtio.core import Chain
+from ivshmem_virtio.devices.blk_held import Held
 from ivshmem_virtio.devices.blk_image import SECTOR, Image, ImageUnusable
+from ivshmem_virtio.devices.blk_pace import Pace
 from ivshmem_virtio.devices.blk_request import (
+    HEADER,
     ID_LENGTH,
     MAX_DISCARD_SECTORS,
     MAX_DISCARD_SEGMENTS,
@@ -22,6 +26,7 @@ from ivshmem_virtio.devices.blk_request import (
     RequestServer,
 )
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
+from ivshmem_virtio.devices.own_time import own_time
 from ivshmem_virtio.transport.queue import Queue
 
 _log = logging.getLogger("ivshmem_virtio.device.blk")
@@ -76,6 +81,9 @@ class Blk(Device):
     ``path`` names the image, ``window`` is the size of the link's window in bytes, ``serial`` (at most 20 ASCII
     characters, default: the beginning of ``name``) is what the guest finds in /sys/block/vdX/serial. Reading and
     writing block the loop the device runs on.
+
+    ``bytes_per_second`` and ``requests_per_second`` are limits. With ``delay_ms`` every request waits a random time of
+    up to so many milliseconds, so that requests come back out of order: that is for tests, as is ``delay_seed``.
     """
 
     device_id: ClassVar[int] = 2
@@ -90,6 +98,10 @@ class Blk(Device):
         queues: int = 1,
         queue_size: int = 128,
         serial: str | None = None,
+        bytes_per_second: int | None = None,
+        requests_per_second: int | None = None,
+        delay_ms: int = 0,
+        delay_seed: int = 0,
         window: int,
         lock_seconds: float = LOCK_SECONDS,
     ) -> None:
@@ -102,6 +114,12 @@ class Blk(Device):
             raise BlkOptionInvalid(f"disk {name}: {queues} queues make no disk, 1 is the least")
         if serial is not None and (len(serial) > ID_LENGTH or not serial.isascii()):
             raise BlkOptionInvalid(f"disk {name}: serial {serial!r} is not at most {ID_LENGTH} ASCII characters")
+        limits = {"bytes_per_second": bytes_per_second, "requests_per_second": requests_per_second}
+        for key, limit in limits.items():
+            if limit is not None and limit < 1:
+                raise BlkOptionInvalid(f"disk {name}: {key} = {limit} lets nothing through, 1 is the least")
+        if delay_ms < 0:
+            raise BlkOptionInvalid(f"disk {name}: delay_ms = {delay_ms} lies in the past, 0 is the least")
         self.path = str(path)
         self.read_only = read_only
         self.writable_config = {} if read_only else {WRITEBACK_OFFSET: 1}
@@ -114,6 +132,8 @@ class Blk(Device):
         self._image: Image | None = None
         self._server: RequestServer | None = None
         self._driver: DriverHandle | None = None
+        self._pace = Pace(**limits, delay=delay_ms / 1000, seed=delay_seed)
+        self._held: Held | None = None
 
     @property
     def features(self) -> int:
@@ -181,10 +201,15 @@ class Blk(Device):
         """Open and lock the image; waits a bounded time for the lock. Raises ImageMissing, ImageForbidden, ..."""
         self._image = Image(self.path, read_only=self.read_only, lock_seconds=self._lock_seconds)
         self._server = RequestServer(self.name, self._image, self._serial, self._window)
+        if not self._pace.unlimited:
+            self._held = Held(loop, self._serve_held)
 
     def close(self) -> None:
-        """Close and unlock the image."""
+        """Close and unlock the image. What is held was never begun."""
         self._server = None
+        if self._held is not None:
+            self._held.stay()
+            self._held = None
         if self._image is not None:
             self._image.close()
             self._image = None
@@ -222,16 +247,32 @@ class Blk(Device):
         if self._server is not None:
             writeback = self._writeback if driver.features & Feature.CONFIG_WCE else can_flush
             self._server.writethrough = not writeback
+        if self._held is not None:
+            # A queue that is still the one of before was not reset, and its driver waits for what is held.
+            self._held.keep_only(driver.queues)
+            self._held.sleep()
 
     def deactivate(self) -> None:
-        """Reset: no request is ever left half done, and the cache mode stays what the configuration says."""
+        """Reset: nothing held is carried out from now on; what was carried out is whole. The cache mode stays."""
         self._driver = None
+        if self._held is not None:
+            self._held.stay()
 
     def handle_queue(self, queue: Queue) -> None:
-        """Serve what is there; publish now and then, so that a slow request does not keep back those before it."""
-        server = self._server
-        if server is None:
+        """Serve what is there, or hold it until it is due."""
+        if self._server is None:
             return
+        if self._held is None:
+            self._serve_all(queue, self._server)
+        else:
+            now = self._held.now
+            for chain in queue.chains():
+                self._held.add(self._pace.due(now, data_length(chain)), queue, chain)
+            self._serve_held()
+
+    @staticmethod
+    def _serve_all(queue: Queue, server: RequestServer) -> None:
+        """Publish now and then, so that a slow request does not keep back those before it."""
         published = time.monotonic()
         for chain in queue.chains():
             queue.push(chain, server.serve(chain))
@@ -239,3 +280,20 @@ class Blk(Device):
             if now - published > PUBLISH_SECONDS:
                 queue.flush()
                 published = now
+
+    def _serve_held(self) -> None:
+        """Serve what is due by now, and publish each at once: they come one by one. Then sleep."""
+        held, server = self._held, self._server
+        if held is None or server is None:
+            return
+        now = held.now
+        while (due := held.take(now)) is not None:
+            queue, chain = due
+            with own_time(self.name, queue):
+                queue.push(chain, server.serve(chain))
+        held.sleep()
+
+
+def data_length(chain: Chain) -> int:
+    """Bytes of data that a request moves: all but its header and its status."""
+    return max(chain.readable_length - HEADER.size, chain.writable_length - 1, 0)

@@ -103,6 +103,10 @@ class BlkConfig(DeviceTable):
     queues: Annotated[StrictInt, Field(ge=1, le=64)] = 1
     queue_size: QueueSize = 256
     serial: StrictStr | None = None
+    bytes_per_second: Annotated[StrictInt, Field(ge=1)] | None = None
+    requests_per_second: Annotated[StrictInt, Field(ge=1)] | None = None
+    delay_ms: Annotated[StrictInt, Field(ge=0, le=60_000)] = 0
+    delay_seed: Annotated[StrictInt, Field(ge=0)] = 0
 
     @field_validator("serial")
     @classmethod
