@@ -143,7 +143,7 @@ class DeviceTransport:
         self.registers.show_config(self.device.config)
         self.link.set_state(State.READY)
         if same_driver:
-            self._go_on()
+            self._go_on(kept)
         return True
 
     def _restore(self, kept: KeptLink) -> IvshmemVirtioError | None:
@@ -162,9 +162,10 @@ class DeviceTransport:
                     violation = found
         return violation
 
-    def _go_on(self) -> None:
+    def _go_on(self, kept: KeptLink) -> None:
         """The device is at work again. Doorbells that the predecessor took, or did not give, are made up for."""
         rings = [state.queue.ring for state in self._queues if state.queue is not None]
+        again = sum(kept.in_flight(state.index) for state in self._queues if state.queue is not None)
         if self.status & Status.NEEDS_RESET:
             self.registers.show_status(self.status)
         elif self._ready(self.status) and not self._active:
@@ -172,7 +173,10 @@ class DeviceTransport:
             try:
                 self.device.activate(self)
                 waiting = [ring.enable_notifications() for ring in rings]
-                self._log.info("resumed, features %#x, %d of %d queues busy", self.features, sum(waiting), len(rings))
+                self._log.info(
+                    "resumed, features %#x, %d chains again, %d of %d queues busy",
+                    *(self.features, again, sum(waiting), len(rings)),
+                )
             except RingViolation as violation:
                 self._break(violation)
             except Exception:

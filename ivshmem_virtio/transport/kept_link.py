@@ -126,6 +126,10 @@ class KeptLink:
         queue.driver_vector = self.window.load32(record + QueueRecord.DRIVER_VECTOR)
         return self.window.load32(record + QueueRecord.RING_ENABLED) == 1
 
+    def in_flight(self, index: int) -> int:
+        """Chains of a queue that were taken and not returned; right after a resumption, those to be taken again."""
+        return self.window.load32(self._queues[index] + QueueRecord.IN_FLIGHT_COUNT)
+
     def ring_record(self, index: int) -> tuple[Window, int]:
         """Where the ring of a queue keeps what is in flight in it."""
         return self.window, self._queues[index]

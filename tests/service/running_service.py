@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -49,15 +49,22 @@ class RunningService(ServiceProcess):
 @contextmanager
 def driving(socket: Path, link: str, *, force: bool = False) -> Iterator[DriverTransport]:
     """A driver that has met the back-end of a link, as the guest whose socket this is."""
-    with server_peer(socket, PATIENCE) as peer:
-        attached = peer.attach(choose_link(peer.links(), link), force=force)
-        transport = DriverTransport(attached, peer_id=peer.peer_id, seconds=PATIENCE)
-        try:
-            transport.bring_up(PATIENCE)
-            yield transport
-        finally:
-            transport.close()
-            attached.close()
+    with driving_all(socket, link, force=force) as transports:
+        yield transports[link]
+
+
+@contextmanager
+def driving_all(socket: Path, *links: str, force: bool = False) -> Iterator[dict[str, DriverTransport]]:
+    """Drivers for several links of one guest, by the links' names."""
+    with server_peer(socket, PATIENCE) as peer, ExitStack() as stack:
+        transports = {}
+        for link in links:
+            attached = peer.attach(choose_link(peer.links(), link), force=force)
+            stack.callback(attached.close)
+            transports[link] = DriverTransport(attached, peer_id=peer.peer_id, seconds=PATIENCE)
+            stack.callback(transports[link].close)
+            transports[link].bring_up(PATIENCE)
+        yield transports
 
 
 def region_mappings(pid: int, region: str) -> list[tuple[int, int]]:

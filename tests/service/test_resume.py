@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import secrets
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,106 +14,121 @@ from pathlib import Path
 
 import pytest
 
-from ivshmem_virtio.link.layout import BackendLine, Capability
+from ivshmem_virtio.link.layout import BackendLine, Capability, State
 from ivshmem_virtio.service import backend_process
 from ivshmem_virtio.transport.driver.blk import SECTOR, BlkDriver
 from ivshmem_virtio.transport.driver.errors import EpochChanged
-from ivshmem_virtio.transport.driver.queue import Request
 from ivshmem_virtio.transport.driver.transport import DriverTransport
+from tests.figures import Figures
+from tests.outages import in_milliseconds, outages, python_start, taken_again
 
 from .conftest import ConfigWriter
+from .disk_load import DiskLoad
 from .kept_service import KeptService, kept_service
-from .running_service import driving, wait_until
+from .running_service import driving, driving_all, wait_until
 
-KILLS = 30
-SLOTS = 48
-SLOT_SECTORS = 16
-IN_FLIGHT = 24
-
-
-class Load:
-    """Writes and reads of slots of a disk, many at once, one at a time for each slot; every answer is checked."""
-
-    def __init__(self, disk: BlkDriver, image: Path, chance: random.Random) -> None:
-        self.disk = disk
-        self.content = [
-            image.read_bytes()[slot * SLOT_SECTORS * SECTOR : (slot + 1) * SLOT_SECTORS * SECTOR]
-            for slot in range(SLOTS)
-        ]
-        self.submitted = self.returned = 0
-        self._chance = chance
-        self._out: dict[Request, tuple[int, bytes | None]] = {}
-
-    def fill(self) -> None:
-        """As many in flight as the load is meant to have."""
-        while len(self._out) < IN_FLIGHT:
-            busy = {slot for slot, _ in self._out.values()}
-            slot = self._chance.choice([slot for slot in range(SLOTS) if slot not in busy])
-            data = self._chance.randbytes(SLOT_SECTORS * SECTOR) if self._chance.random() < 0.6 else None
-            sector = slot * SLOT_SECTORS
-            request = (
-                self.disk.submit_read(sector, SLOT_SECTORS) if data is None else self.disk.submit_write(sector, data)
-            )
-            self._out[request] = (slot, data)
-            self.submitted += 1
-
-    def collect(self) -> None:
-        """Take what is back; a request that came back twice would be a violation in the ring, or unknown here."""
-        for request in self.disk.collect():
-            slot, data = self._out.pop(request)
-            assert request.buffers[-1] == b"\0", "a request failed"
-            if data is None:
-                assert b"".join(request.buffers[:-1]) == self.content[slot]
-            else:
-                self.content[slot] = data
-            self.returned += 1
-
-    def drain(self) -> None:
-        while self._out:
-            self.collect()
+QUEUES = 4
+DEPTH = 32
+DISKS = """[service]
+name = "{name}"
+runtime_dir = "run"
+[[guest]]
+name = "web"
+region = "16M"
+vectors = 16
+  [[guest.device]]
+  type = "blk"
+  name = "disk"
+  path = "disk.img"
+  queues = 4
+  queue_size = 64
+  delay_ms = 10
+  window = "4M"
+  [[guest.device]]
+  type = "blk"
+  name = "slow"
+  path = "slow.img"
+  queues = 4
+  queue_size = 64
+  requests_per_second = 12
+  window = "4M"
+"""
 
 
-def kill_now_and_then(service: KeptService, transport: DriverTransport, chance: random.Random) -> list[float]:
-    """Kill the back-end of guest ``web`` again and again; how long the driver was without one each time, seconds."""
-    pauses = []
-    for _ in range(KILLS):
-        time.sleep(chance.uniform(0, 0.3))
+def kill_now_and_then(service: KeptService, load: DiskLoad, kills: int, chance: random.Random) -> list[float]:
+    """Kill the back-end of guest ``web`` again and again, some as they come up; when each was killed."""
+    times = []
+    for _ in range(kills):
+        time.sleep(chance.uniform(0, 0.4))
         pid = service.backend("web")
         assert pid is not None
-        began = time.monotonic()
+        times.append(time.monotonic())
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda pid=pid: service.backend("web") != pid, "there is another")  # type: ignore[misc]
         if chance.random() < 0.8:  # else it is killed while it comes up
-            wait_until(lambda: transport.link.other_state() == 1, "it is ready")
-            pauses.append(time.monotonic() - began)
-    return pauses
+            wait_until(lambda: load.transport.link.other_state() == State.READY, "it is ready")
+            count = len(load.returned)
+            wait_until(lambda count=count: len(load.returned) > count, "it answers")  # type: ignore[misc]
+    return times
 
 
+def epoch_in_header(transport: DriverTransport) -> int:
+    extension = transport.backend.extension
+    assert extension is not None
+    return transport.link.window.load64(extension.offset + BackendLine.EPOCH)
+
+
+@pytest.mark.parametrize(
+    "kills", [30, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(900)])], ids="{} kills".format
+)
 def test_every_request_returns_once_however_often_the_backend_is_killed(
-    write_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch
+    kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], figures: Figures
 ) -> None:
-    monkeypatch.setattr(backend_process, "LONGEST_DELAY_SECONDS", 0.05)
-    config = write_config("web")
-    image = config.parent / "web.img"
+    """One disk answers out of order, the other holds its requests for seconds."""
+    monkeypatch.setattr(backend_process, "LONGEST_DELAY_SECONDS", 0)
+    config = tmp_path / "service.toml"
+    config.write_text(DISKS.format(name=f"test-{secrets.token_hex(4)}"))
+    images = {name: tmp_path / f"{name}.img" for name in ("disk", "slow")}
+    for image in images.values():
+        image.write_bytes(os.urandom(1 << 20))
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    with kept_service(config) as service, driving(config.parent / "run" / "web.sock", "disk") as transport:
-        load = Load(BlkDriver(transport), image, random.Random(seed))
-        epoch = transport.backend.epoch
-        with ThreadPoolExecutor(1) as thread:
-            killing = thread.submit(kill_now_and_then, service, transport, random.Random(seed + 1))
-            while not killing.done():
-                load.fill()
-                load.collect()
-            pauses = killing.result()
-        load.drain()
-        extension = transport.backend.extension
-        assert extension is not None
-        assert transport.link.window.load64(extension.offset + BackendLine.EPOCH) == epoch
-        assert load.returned == load.submitted
-        assert load.returned > KILLS
-        assert image.read_bytes()[: SLOTS * SLOT_SECTORS * SECTOR] == b"".join(load.content)
-    print(f"{load.returned} requests, {KILLS} kills, pauses {min(pauses):.2f} to {max(pauses):.2f} s")
+    with (
+        kept_service(config) as service,
+        driving_all(tmp_path / "run" / "web.sock", *images) as transports,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        loads = [
+            DiskLoad(transport, images[name], random.Random(seed + i), queues=QUEUES, depth=DEPTH, slots=128)
+            for i, (name, transport) in enumerate(transports.items(), start=1)
+        ]
+        epochs = [load.transport.backend.epoch for load in loads]
+        killing = thread.submit(kill_now_and_then, service, loads[0], kills, random.Random(seed))
+        while not killing.done():
+            for load in loads:
+                load.step()
+        starting = thread.submit(python_start)
+        while not starting.done():
+            for load in loads:
+                load.step()
+        for load in loads:
+            load.drain()
+        for load, epoch in zip(loads, epochs, strict=True):
+            assert epoch_in_header(load.transport) == epoch
+            load.assert_each_once()
+    fast, slow = loads
+    assert fast.order != sorted(fast.order), "nothing came back out of order"
+    assert max(slow.held) > 2, "nothing was held for seconds"
+    assert len(fast.returned) > kills
+    pauses = outages(fast.returned, killing.result())
+    figures(
+        "disk, driver in user space",
+        kills=kills,
+        requests=len(fast.returned) + len(slow.returned),
+        again=taken_again(capfd.readouterr().err),
+        errors=0,
+        **in_milliseconds([pause for pause, number in pauses.items() if number == 1], starting.result()),
+    )
 
 
 def test_the_cache_mode_outlives_a_killed_backend(write_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch) -> None:
