@@ -5,13 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ivshmem_virtio.evil.driver import available, loops
+from ivshmem_virtio.evil.driver import available, buffers, header, identity, indirect, loops, queues, storms
 from ivshmem_virtio.evil.driver.errors import ScenarioUnknown
 from ivshmem_virtio.evil.driver.scenario import Scenario
 
-SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for module in (available, loops) for scenario in module.SCENARIOS
-}
+TABLES: Sequence[Sequence[Scenario]] = (
+    available.SCENARIOS,
+    loops.SCENARIOS,
+    indirect.SCENARIOS,
+    buffers.SCENARIOS,
+    queues.SCENARIOS,
+    header.SCENARIOS,
+    identity.SCENARIOS,
+    storms.SCENARIOS,
+)
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for table in TABLES for scenario in table}
 
 
 def choose(names: Sequence[str]) -> list[Scenario]:
