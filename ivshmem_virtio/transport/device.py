@@ -498,7 +498,8 @@ class DeviceTransport:
     @property
     def offered(self) -> int:
         """All feature bits offered to the driver."""
-        return OFFERED | self.device.features
+        # Plain numbers: the complement of a flag has no bits beyond those that have names.
+        return int(OFFERED) | int(self.device.features)
 
     @property
     def queues(self) -> Sequence[Queue | None]:
