@@ -72,6 +72,7 @@ class DeviceTransport:
             for i, size in enumerate(device.queue_sizes)
         ]
         self.epoch = 0
+        self._session = secrets.randbits(64) | 1
         self.status = 0
         self.features = 0
         self._selected: QueueState | None = None
@@ -107,7 +108,7 @@ class DeviceTransport:
         if self._kept is not None:
             self._kept.forget()
         self.epoch = secrets.randbits(64) | 1
-        self.registers.publish(self.epoch, secrets.randbits(64) | 1, self.device.config, self._queues)
+        self.registers.publish(self.epoch, self._session, self.device.config, self._queues)
         if self._kept is not None:
             self._keep()
             self._kept.begin(self.epoch)
@@ -132,7 +133,7 @@ class DeviceTransport:
         self.epoch, self._incarnation = kept.epoch, kept.incarnation
         same_driver = self.registers.incarnation() == self._incarnation
         violation = self._restore(kept) if same_driver else None
-        self.registers.publish_again(self.epoch, secrets.randbits(64) | 1, len(self.device.config), self._queues)
+        self.registers.publish_again(self.epoch, self._session, len(self.device.config), self._queues)
         self.registers.acknowledge(self._incarnation)
         self.registers.continue_generation()
         if violation is not None:
@@ -234,6 +235,7 @@ class DeviceTransport:
                 self._log.info("front-end left")
                 self._present = False
                 self._forget_driver()
+            self._restore_header()
             return False
         self._present = True
         incarnation = self.registers.incarnation()
@@ -246,9 +248,16 @@ class DeviceTransport:
             self._forget_driver()
             self._incarnation = incarnation
             self._keep()
+            self._restore_header()
             self.registers.acknowledge(incarnation)
             self._log.info("front-end incarnation %#x", incarnation)
         return True
+
+    def _restore_header(self) -> None:
+        """A front-end may have written over anything; the next one is to find what it needs."""
+        self.registers.restore(self.epoch, self._session, self.device.config, self._queues)
+        if self.link.own_state() != State.READY:
+            self.link.set_state(State.READY)
 
     def _refuse(self, claimed: int) -> None:
         """Say once that a front-end claims an id that is not its own: our doorbells would hit another guest."""

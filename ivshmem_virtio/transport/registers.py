@@ -55,6 +55,14 @@ class Registers:
             window.store64(line + QueueLine.RING_OFFSET, offset)
             window.store32(line + QueueLine.RING_LENGTH, length)
 
+    def restore(self, epoch: int, session: int, config: bytes, queues: list[QueueState]) -> None:
+        """The header as it was, where a front-end has written over what is not its own. Only while none is there that
+        was acknowledged.
+        """
+        self.publish_again(epoch, session, len(config), queues)
+        self.window.write(Header.CONFIG, config)
+        self.window.store32(Header.CONFIG_GENERATION, self._generation)
+
     def show_queue(self, queue: QueueState | None) -> None:
         """Publish fields 20 to 3F; all zero for a queue that does not exist."""
         shown = queue or QueueState.missing()

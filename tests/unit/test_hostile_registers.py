@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ivshmem_virtio.link.layout import Header
+from ivshmem_virtio.link.layout import FrontendLine, Header, State
 from ivshmem_virtio.transport.features import OFFERED, Status
 
 from .driver_link_pair import bench
@@ -22,3 +22,37 @@ def test_no_bit_is_accepted_that_was_not_offered(bit: int) -> None:
             b.driver.write_register(Header.DRIVER_FEATURES, (offered | 1 << bit) >> 32 * word & 0xFFFFFFFF)
         b.driver.add_status(Status.FEATURES_OK)
         assert not b.driver.status & Status.FEATURES_OK
+
+
+def test_the_header_is_restored_once_a_front_end_has_left() -> None:
+    with bench() as b:
+        b.bring_up()
+        before = b.pair.frontend.window.read(0, b.driver.backend.registers_end)
+        b.pair.frontend.window.write(0, b"\xa5" * len(before))
+        b.pair.frontend.set_state(State.ABSENT)
+        b.device.look()
+        b.bring_up()
+        assert b.ask(b"abc") == b"cba"
+        assert b.driver.read_config(0, 4) == before[Header.CONFIG : Header.CONFIG + 4]
+
+
+def test_a_back_end_that_was_declared_absent_declares_itself_ready() -> None:
+    with bench() as b:
+        b.bring_up()
+        b.pair.backend.set_state(State.ABSENT)
+        b.pair.frontend.set_state(State.ABSENT)
+        b.device.look()
+        assert b.pair.frontend.other_state() == State.READY
+
+
+def test_a_new_incarnation_finds_the_header_restored() -> None:
+    with bench() as b:
+        b.bring_up()
+        extension = b.driver.backend.extension
+        assert extension is not None
+        window = b.pair.frontend.window
+        before = window.read(extension.offset, 24)
+        window.write(extension.offset, b"\xa5" * 24)
+        window.store64(extension.frontend_line + FrontendLine.INCARNATION, 5)
+        b.device.look()
+        assert window.read(extension.offset, 24) == before
