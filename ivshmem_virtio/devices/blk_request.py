@@ -56,6 +56,14 @@ class RequestRefused(Exception):
         self.status = status
 
 
+def answer(chain: Chain, filled: int, room: int, status: Status) -> int:
+    """Everything before the status byte counts as written, so what the request left untouched becomes zeroes."""
+    if filled < room:
+        chain.write(filled, bytes(room - filled))
+    chain.write(room, bytes([status]))
+    return room + 1
+
+
 class RequestServer:
     """Serves chains from one image. ``writethrough`` makes each write stable before it is reported done."""
 
@@ -92,7 +100,7 @@ class RequestServer:
         except OSError as error:
             self._report(error)
             filled, status = 0, Status.IOERR
-        return self._answer(chain, filled, room, status)
+        return answer(chain, filled, room, status)
 
     def _carry_out(self, chain: Chain) -> int:
         if chain.readable_length < HEADER.size:
@@ -102,14 +110,6 @@ class RequestServer:
         if serve is None:
             raise RequestRefused(Status.UNSUPP)
         return serve(chain, sector)
-
-    @staticmethod
-    def _answer(chain: Chain, filled: int, room: int, status: Status) -> int:
-        """Everything before the status byte counts as written, so what the request left untouched becomes zeroes."""
-        if filled < room:
-            chain.write(filled, bytes(room - filled))
-        chain.write(room, bytes([status]))
-        return room + 1
 
     def _report(self, error: OSError) -> None:
         self.errors += 1

@@ -123,6 +123,7 @@ def _attachment(
     config: Config, guest: GuestConfig, links: Sequence[LinkPlan], layouts: Sequence[LinkLayout]
 ) -> Attachment:
     served = [
-        ServedLink(layout, link.device.type, link.device.keys) for link, layout in zip(links, layouts, strict=True)
+        ServedLink(layout, link.device.type, link.device.keys, link.device.absence)
+        for link, layout in zip(links, layouts, strict=True)
     ]
     return Attachment(guest.name, FRONTEND, str(config.status_file(guest)), None, served)

@@ -12,11 +12,15 @@ from ivshmem_virtio.link.layout import LinkLayout
 
 @dataclass(frozen=True)
 class ServedLink:
-    """One link and the device configured for it: ``kind`` and ``keys`` as the registry takes them."""
+    """One link and the device configured for it: ``kind`` and ``keys`` as the registry takes them.
+
+    ``timeout``: seconds for which requests wait while the device cannot be served.
+    """
 
     layout: LinkLayout
     kind: str
     keys: Mapping[str, Any]
+    timeout: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -55,5 +59,5 @@ class Attachment:
     @classmethod
     def of(cls, message: Mapping[str, Any]) -> Attachment:
         """The inverse of ``message``."""
-        links = [ServedLink(LinkLayout(**link["layout"]), link["kind"], link["keys"]) for link in message["links"]]
+        links = [ServedLink(**{**link, "layout": LinkLayout(**link["layout"])}) for link in message["links"]]
         return cls(message["guest"], message["frontend_peer"], message["status_file"], message["trace_file"], links)

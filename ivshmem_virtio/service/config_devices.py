@@ -32,6 +32,7 @@ from ivshmem_virtio.service.config_errors import ForeignDeviceUnusable
 from ivshmem_virtio.service.config_fields import (
     LARGEST_QUEUE,
     DeviceName,
+    Duration,
     HostPath,
     Interface,
     MacAddress,
@@ -64,6 +65,8 @@ class DeviceTable(Table):
     """What every device type has."""
 
     default_window: ClassVar[int]
+    default_timeout: ClassVar[float] = 10
+    """Seconds."""
     least_pool: ClassVar[int]
     """Bytes behind the rings without which a single request, or a single packet, does not fit."""
     fills_queues: ClassVar[bool] = True
@@ -72,6 +75,7 @@ class DeviceTable(Table):
     type: str
     name: DeviceName
     window: Size | None = None
+    timeout: Duration | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -86,15 +90,22 @@ class DeviceTable(Table):
         """Device id, queues and configuration; raises ForeignDeviceUnusable for a foreign device."""
 
     @property
+    def absence(self) -> float:
+        """Seconds for which requests wait for a device that cannot be served; afterwards they get errors."""
+        return self.default_timeout if self.timeout is None else self.timeout
+
+    @property
     def keys(self) -> dict[str, Any]:
         """The keys a device class takes, as JSON would hold them: paths as text, what is not set left out."""
-        return self.model_dump(mode="json", exclude={"type", "name", "window"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"type", "name", "window", "timeout"}, exclude_none=True)
 
 
 class BlkConfig(DeviceTable):
     """A block device over an image file or a host block device."""
 
     default_window: ClassVar[int] = 16 << 20
+    # Below the 120 seconds after which Linux reports tasks that wait for a disk.
+    default_timeout: ClassVar[float] = 90
     least_pool: ClassVar[int] = 256 << 10
 
     type: Literal["blk"]

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictInt, StrictStr, ValidationInfo
 
+from ivshmem_virtio.service.duration import parse_duration
 from ivshmem_virtio.service.size import is_power_of_two, parse_size
 
 LARGEST_QUEUE = 32768  # virtio 1.4, 2.7
@@ -68,6 +69,7 @@ def _interface(value: str) -> str:
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
 QueueSize = Annotated[StrictInt, AfterValidator(_queue_size)]
 Name = Annotated[StrictStr, AfterValidator(_name)]
 DeviceName = Annotated[StrictStr, AfterValidator(_device_name)]

@@ -10,7 +10,9 @@ from dataclasses import asdict
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.devices.device import Device
-from ivshmem_virtio.link.layout import PAGE_SIZE, LinkLayout, round_up
+from ivshmem_virtio.errors import OutsideWindow
+from ivshmem_virtio.link.layout import PAGE_SIZE, round_up
+from ivshmem_virtio.service.attachment import ServedLink
 from ivshmem_virtio.transport.features import OFFERED
 from ivshmem_virtio.transport.kept_layout import (
     STATE_FIRST_LINK,
@@ -21,46 +23,51 @@ from ivshmem_virtio.transport.kept_layout import (
 from ivshmem_virtio.transport.kept_link import KeptLink
 
 
-def identity_of(served: Sequence[tuple[LinkLayout, Device]]) -> bytes:
-    """Equal where a successor may go on: the same devices, offering the same, over the same images, in the same place.
+def identity_of(device: Device) -> bytes:
+    """Equal where a successor may go on: a device that offers the same, over the same image. The device is open."""
+    parts = (OFFERED | device.features, list(device.queue_sizes), len(device.config), device.identity)
+    return hashlib.sha256(repr(parts).encode()).digest()
 
-    The devices are open.
+
+def find_state(descriptor: int, links: Sequence[ServedLink]) -> list[KeptLink] | None:
+    """The record of each link as a predecessor left it in the memory file ``descriptor``.
+
+    None where there is none, or one about other links.
     """
-    parts = [
-        (
-            sorted(asdict(layout).items()),
-            device.device_id,
-            OFFERED | device.features,
-            list(device.queue_sizes),
-            len(device.config),
-            device.identity,
-        )
-        for layout, device in served
-    ]
-    return hashlib.sha256(repr((STATE_VERSION, parts)).encode()).digest()
-
-
-def open_state(descriptor: int, served: Sequence[tuple[LinkLayout, Device]]) -> list[KeptLink]:
-    """The record of each link in the memory file ``descriptor``, begun anew unless it is about the same devices."""
-    sizes = [device.queue_sizes for _, device in served]
-    length = round_up(STATE_FIRST_LINK + sum(KeptLink.length(size) for size in sizes), PAGE_SIZE)
-    header = header_for(served)
-    if os.fstat(descriptor).st_size != length or os.pread(descriptor, len(header), 0) != header:
-        # An object that is interrupted here is shorter, or has no magic, and is begun anew once more.
-        os.ftruncate(descriptor, 0)
-        os.ftruncate(descriptor, length)
-        os.pwrite(descriptor, header[len(STATE_MAGIC) :], len(STATE_MAGIC))
-        os.pwrite(descriptor, STATE_MAGIC, StateHeader.STATE_MAGIC)
+    header = header_for(links)
+    length = os.fstat(descriptor).st_size
+    if not length or os.pread(descriptor, len(header), 0) != header:
+        return None
     window = Window(descriptor, 0, length)
-    kept = []
-    offset = STATE_FIRST_LINK
-    for size in sizes:
-        kept.append(KeptLink(window, offset, size))
-        offset += KeptLink.length(size)
+    kept: list[KeptLink] = []
+    try:
+        for _ in links:
+            kept.append(KeptLink.found(window, kept[-1].end if kept else STATE_FIRST_LINK))
+    except OutsideWindow:
+        return None
     return kept
 
 
-def header_for(served: Sequence[tuple[LinkLayout, Device]]) -> bytes:
+def make_state(descriptor: int, links: Sequence[ServedLink], devices: Sequence[Device]) -> list[KeptLink]:
+    """A record for each link, from which nobody can go on yet."""
+    shapes = [(device.queue_sizes, len(device.config)) for device in devices]
+    length = round_up(STATE_FIRST_LINK + sum(KeptLink.length(*shape) for shape in shapes), PAGE_SIZE)
+    # An object that is interrupted here has no magic, and is begun anew once more.
+    os.ftruncate(descriptor, 0)
+    os.ftruncate(descriptor, length)
+    window = Window(descriptor, 0, length)
+    kept: list[KeptLink] = []
+    for shape in shapes:
+        kept.append(KeptLink(window, kept[-1].end if kept else STATE_FIRST_LINK, *shape))
+        kept[-1].lay_out()
+    header = header_for(links)
+    os.pwrite(descriptor, header[len(STATE_MAGIC) :], len(STATE_MAGIC))
+    os.pwrite(descriptor, STATE_MAGIC, StateHeader.STATE_MAGIC)
+    return kept
+
+
+def header_for(links: Sequence[ServedLink]) -> bytes:
     """The first fields of the object, in their order."""
-    numbers = STATE_VERSION.to_bytes(4, "little") + len(served).to_bytes(4, "little")
-    return STATE_MAGIC + numbers + identity_of(served)
+    numbers = STATE_VERSION.to_bytes(4, "little") + len(links).to_bytes(4, "little")
+    parts = [(sorted(asdict(link.layout).items()), link.kind) for link in links]
+    return STATE_MAGIC + numbers + hashlib.sha256(repr((STATE_VERSION, parts)).encode()).digest()

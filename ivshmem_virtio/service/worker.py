@@ -22,6 +22,10 @@ class Worker:
 
     def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` on the worker and wait for its result, or its exception."""
+        return self.submit(function).result()
+
+    def submit(self, function: Callable[[], T]) -> Future[T]:
+        """Have ``function`` run on the worker; the future gets its result, or its exception."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -31,7 +35,7 @@ class Worker:
                 future.set_exception(error)
 
         self.loop.call_soon_threadsafe(run)
-        return future.result()
+        return future
 
     def stop(self) -> None:
         """Stop the loop and wait for the thread."""

@@ -111,6 +111,7 @@ class DeviceTransport:
         self.registers.publish(self.epoch, self._session, self.device.config, self._queues)
         if self._kept is not None:
             self._keep()
+            self._kept.keep_config(self.device.config)
             self._kept.begin(self.epoch)
         self.link.set_state(State.READY)
 
@@ -141,7 +142,7 @@ class DeviceTransport:
         if same_driver:
             # A reset that the predecessor did not get to comes before anything it had in flight.
             self._serve_transactions()
-        self.registers.show_config(self.device.config)
+        self._show_config()
         self.link.set_state(State.READY)
         if same_driver:
             self._go_on(kept)
@@ -209,6 +210,11 @@ class DeviceTransport:
         selected = self._selected.index if self._selected is not None else None
         kept.keep_selection(selected, self._device_features_sel, self._driver_features_sel)
         kept.keep_driver(self._incarnation, self.features, self.status, self.device.kept)
+
+    def _show_config(self) -> None:
+        if self._kept is not None:
+            self._kept.keep_config(self.device.config)
+        self.registers.show_config(self.device.config)
 
     def _tick(self) -> None:
         self.look()
@@ -440,7 +446,7 @@ class DeviceTransport:
             self._log.warning("driver wrote %d bytes at offset %#x of the configuration", transaction.size, offset)
         else:
             self.device.write_config(offset, self.link.window.read(transaction.offset, size))
-        self.registers.show_config(self.device.config)
+        self._show_config()
 
     _ACTIONS: dict[int, Callable[[DeviceTransport, int], None]] = {  # noqa: RUF012 - a constant table
         Header.DEVICE_FEATURES_SEL: _select_device_features,
@@ -515,7 +521,7 @@ class DeviceTransport:
         return [state.queue for state in self._queues]
 
     def config_changed(self) -> None:
-        self.registers.show_config(self.device.config)
+        self._show_config()
         self._raise_config_event()
 
     # -- for the inspector --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 STATE_MAGIC = b"IVSHMVST"
-STATE_VERSION = 1
+STATE_VERSION = 2
 IDENTITY_SIZE = 32
 
 
@@ -26,7 +26,7 @@ STATE_FIRST_LINK = 0x40
 
 
 class LinkRecord(IntEnum):
-    """One link; the records of its queues follow."""
+    """One link; the records of its queues follow, then its configuration space."""
 
     LINK_EPOCH = 0x00
     LINK_INCARNATION = 0x08
@@ -38,9 +38,14 @@ class LinkRecord(IntEnum):
     LINK_DRIVER_FEATURES_SEL = 0x28
     LINK_TRIES = 0x2C
     LINK_DEVICE = 0x30
+    LINK_OFFERED = 0x38
+    LINK_IDENTITY = 0x40
+    LINK_SERVED = 0x60
+    LINK_OPENINGS = 0x68
+    LINK_CONFIG_LENGTH = 0x6C
 
 
-LINK_RECORD_SIZE = 64
+LINK_RECORD_SIZE = 128
 
 
 class RingLayout(IntEnum):
@@ -65,6 +70,7 @@ class QueueRecord(IntEnum):
     IN_FLIGHT_COUNT = 0x2C
     NEXT_SEQUENCE = 0x30
     RING_ENABLED = 0x38
+    RING_LARGEST = 0x3C
 
 
 QUEUE_RECORD_SIZE = 0x40

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ivshmem_virtio.core import Window
+from ivshmem_virtio.link.layout import LINE_SIZE, round_up
 from ivshmem_virtio.transport.kept_layout import (
+    IDENTITY_SIZE,
     IN_FLIGHT_RECORD_SIZE,
     LINK_RECORD_SIZE,
     QUEUE_RECORD_SIZE,
@@ -20,19 +22,49 @@ from ivshmem_virtio.transport.queue_state import QueueState
 class KeptLink:
     """The record of a link at ``offset`` of the mapped object. Every store is atomic; their order is the caller's."""
 
-    def __init__(self, window: Window, offset: int, queue_sizes: Sequence[int]) -> None:
+    def __init__(self, window: Window, offset: int, queue_sizes: Sequence[int], config_length: int = 0) -> None:
         self.window = window
+        self.queue_sizes = tuple(queue_sizes)
+        self.config_length = config_length
         self._offset = offset
         self._queues: list[int] = []
         end = offset + LINK_RECORD_SIZE
         for size in queue_sizes:
             self._queues.append(end)
             end += QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
+        self._config = end
+        self._config_kept: bytes | None = None
 
     @staticmethod
-    def length(queue_sizes: Sequence[int]) -> int:
-        """Bytes of a link record with its queue records."""
-        return LINK_RECORD_SIZE + sum(QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE for size in queue_sizes)
+    def length(queue_sizes: Sequence[int], config_length: int = 0) -> int:
+        """Bytes of a link record with its queue records and its configuration space."""
+        queues = sum(QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE for size in queue_sizes)
+        return LINK_RECORD_SIZE + queues + round_up(config_length, LINE_SIZE)
+
+    @classmethod
+    def found(cls, window: Window, offset: int) -> KeptLink:
+        """The record that ``lay_out`` left at ``offset``; raises OutsideWindow where the object ends too early."""
+        sizes = []
+        record = offset + LINK_RECORD_SIZE
+        for _ in range(window.load32(offset + LinkRecord.LINK_QUEUES)):
+            size = window.load32(record + QueueRecord.RING_LARGEST)
+            sizes.append(size)
+            record += QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
+        kept = cls(window, offset, sizes, window.load32(offset + LinkRecord.LINK_CONFIG_LENGTH))
+        window.read(kept._config, kept.config_length)
+        return kept
+
+    def lay_out(self) -> None:
+        """Say what the record has room for, so that ``found`` finds it without the device."""
+        self.window.store32(self._offset + LinkRecord.LINK_QUEUES, len(self._queues))
+        self.window.store32(self._offset + LinkRecord.LINK_CONFIG_LENGTH, self.config_length)
+        for record, size in zip(self._queues, self.queue_sizes, strict=True):
+            self.window.store32(record + QueueRecord.RING_LARGEST, size)
+
+    @property
+    def end(self) -> int:
+        """First byte behind the record."""
+        return self._offset + self.length(self.queue_sizes, self.config_length)
 
     @property
     def epoch(self) -> int:
@@ -79,6 +111,51 @@ class KeptLink:
     def tries(self, count: int) -> None:
         self.window.store32(self._offset + LinkRecord.LINK_TRIES, count)
 
+    @property
+    def offered(self) -> int:
+        """Device-specific features that the device offers."""
+        return self.window.load64(self._offset + LinkRecord.LINK_OFFERED)
+
+    @property
+    def identity(self) -> bytes:
+        """Of the device that the record is about; with another one nobody goes on from here."""
+        return self.window.read(self._offset + LinkRecord.LINK_IDENTITY, IDENTITY_SIZE)
+
+    def change_device(self, identity: bytes, offered: int) -> None:
+        """From now on the record is about this one: what is kept of another is forgotten first."""
+        self.forget()
+        self.window.store64(self._offset + LinkRecord.LINK_OFFERED, offered)
+        self.window.write(self._offset + LinkRecord.LINK_IDENTITY, identity)
+
+    @property
+    def served(self) -> int:
+        """When the device itself was last at work: CLOCK_MONOTONIC, in milliseconds."""
+        return self.window.load64(self._offset + LinkRecord.LINK_SERVED)
+
+    @served.setter
+    def served(self, milliseconds: int) -> None:
+        self.window.store64(self._offset + LinkRecord.LINK_SERVED, milliseconds)
+
+    @property
+    def openings(self) -> int:
+        """Attempts to open the device that did not end: what its process did."""
+        return self.window.load32(self._offset + LinkRecord.LINK_OPENINGS)
+
+    @openings.setter
+    def openings(self, count: int) -> None:
+        self.window.store32(self._offset + LinkRecord.LINK_OPENINGS, count)
+
+    @property
+    def config(self) -> bytes:
+        """The configuration space as it was last shown."""
+        return self.window.read(self._config, self.config_length)
+
+    def keep_config(self, config: bytes) -> None:
+        """For who must show it without the device."""
+        if config != self._config_kept and len(config) == self.config_length:
+            self.window.write(self._config, config)
+            self._config_kept = config
+
     def forget(self) -> None:
         """Nothing is to go on from here: the epoch goes first."""
         self.window.store64(self._offset + LinkRecord.LINK_EPOCH, 0)
@@ -87,7 +164,6 @@ class KeptLink:
 
     def begin(self, epoch: int) -> None:
         """From now on a successor goes on with this epoch."""
-        self.window.store32(self._offset + LinkRecord.LINK_QUEUES, len(self._queues))
         self.window.store64(self._offset + LinkRecord.LINK_EPOCH, epoch)
 
     def keep_driver(self, incarnation: int, features: int, status: int, device: int) -> None:

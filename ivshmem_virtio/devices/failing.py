@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Stands for a device whose host resources are gone: whoever waits for it gets an error and comes free.
+
+What it needs to know is in the record of the link; it opens nothing on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ivshmem_virtio.core import Chain
+from ivshmem_virtio.devices import blk, console
+from ivshmem_virtio.devices.blk_request import Status, answer
+from ivshmem_virtio.devices.device import DriverHandle
+from ivshmem_virtio.transport.kept_link import KeptLink
+from ivshmem_virtio.transport.queue import Queue
+
+
+@dataclass
+class Losses:
+    """What did not reach the host."""
+
+    requests: int = 0
+    """Block requests that were answered with IOERR."""
+    outputs: int = 0
+    """Buffers of output (console text, network frames) that were dropped."""
+    output_bytes: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.requests} requests were answered with errors, "
+            f"{self.outputs} buffers of output ({self.output_bytes} bytes) were dropped"
+        )
+
+
+class FailingDevice:
+    """Answers in the place of a device, with its features, queues and configuration as they were.
+
+    Block requests get IOERR. Buffers that only hold output are returned at once. Buffers that are to be filled (console
+    input, received frames, entropy) stay where they are: returned empty, drivers would post them again and again. So do
+    requests of device types that this class does not know, because an answer nobody wrote could be taken for success.
+    """
+
+    resumable = True
+
+    def __init__(self, name: str, device_id: int, kept: KeptLink, window: int) -> None:
+        self.name = name
+        self.device_id = device_id
+        self.features = kept.offered
+        self.queue_sizes: Sequence[int] = kept.queue_sizes
+        self.config = kept.config
+        self.kept = 0
+        self.losses = Losses()
+        self._window = window
+        self.writable_config: Mapping[int, int] = self._writable_config()
+
+    def _writable_config(self) -> Mapping[int, int]:
+        if self.device_id == blk.Blk.device_id and self.features & blk.Feature.CONFIG_WCE:
+            return {blk.WRITEBACK_OFFSET: 1}
+        if self.device_id == console.Console.device_id:
+            return console.Console.writable_config
+        return {}
+
+    def write_config(self, offset: int, data: bytes) -> None:
+        """A disk's cache mode counts from now on, and for the disk itself once it is back; other fields are output."""
+        if self.device_id == blk.Blk.device_id:
+            self.config = self.config[:offset] + data + self.config[offset + len(data) :]
+            self.kept = blk.KEPT_WRITETHROUGH * (data[0] == 0)
+        else:
+            self.losses.outputs += 1
+            self.losses.output_bytes += 1
+
+    def restore(self, kept: int) -> None:
+        """Kept unseen, for the device itself."""
+        self.kept = kept
+
+    def activate(self, driver: DriverHandle) -> None:
+        """Nothing has to be ready for an error."""
+
+    def deactivate(self) -> None:
+        """No buffer is remembered."""
+
+    def handle_queue(self, queue: Queue) -> None:
+        """Answer what can be answered."""
+        for chain in queue.chains():
+            if self.device_id == blk.Blk.device_id:
+                queue.push(chain, self._refuse(chain))
+            elif not chain.writable_length:
+                self.losses.outputs += 1
+                self.losses.output_bytes += chain.readable_length
+                queue.push(chain, 0)
+
+    def _refuse(self, chain: Chain) -> int:
+        """Answer IOERR; returns the bytes written."""
+        self.losses.requests += 1
+        room = chain.writable_length - 1
+        if room < 0:
+            return 0
+        if room > self._window:
+            # More bytes than the window has: its descriptors overlap. Not worth the time to fill.
+            chain.write(room, bytes([Status.IOERR]))
+            return 0
+        return answer(chain, 0, room, Status.IOERR)
