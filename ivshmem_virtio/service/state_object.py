@@ -25,7 +25,7 @@ from ivshmem_virtio.transport.kept_link import KeptLink
 
 def identity_of(device: Device) -> bytes:
     """Equal where a successor may go on: a device that offers the same, over the same image. The device is open."""
-    parts = (OFFERED | device.features, list(device.queue_sizes), len(device.config), device.identity)
+    parts = (int(OFFERED | device.features), list(device.queue_sizes), len(device.config), device.identity)
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
