@@ -12,13 +12,15 @@ CORE_SOURCES := $(wildcard cython_ext/*)
 # What a fresh Debian 12 lacks. Kernels, headers and guest programs are fetched by the package itself, into its cache.
 PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 passt e2fsprogs busybox-static cpio xz-utils \
             make gcc-12 libelf-dev iproute2 kmod
+FUZZ_PACKAGES := clang-14
 
-.PHONY: help deps venv ext lint test soak coverage-core demo shell clean distclean
+.PHONY: help deps venv ext lint test soak fuzz fuzz-ready fuzz-corpus coverage-core demo shell clean distclean
 
 help:
 	@echo "make demo       boot a stock guest on one shared-memory window and check everything it does"
 	@echo "make test       run every test, the linters and the type checker"
 	@echo "make soak       the long forms: hundreds of kills under load; an hour or two, prints what it measured"
+	@echo "make fuzz       coverage-guided fuzzing for SECONDS=60 (or what you say), then what the corpus covers"
 	@echo "make shell      an interactive guest shell over virtio-console"
 	@echo "make clean      remove what was built here; make distclean also empties the download cache"
 
@@ -76,6 +78,34 @@ test: lint
 # Long forms, one at a time, because what they measure are pauses. SOAK_ARGS chooses: SOAK_ARGS="-k disk", say.
 soak: ext
 	@$(VENV)/bin/pytest -m soak $(SOAK_ARGS)
+
+# Ends with an error at a finding and says how to see it again (docs/fuzzing.md).
+fuzz: SECONDS = 60
+fuzz: fuzz-ready
+	@$(PY) -m fuzz.campaign $(SECONDS) $(FUZZ_TARGETS)
+	@fuzz/coverage.sh
+
+# Takes what `make fuzz` found into the corpus, as few inputs as possible.
+fuzz-corpus: fuzz-ready
+	@$(PY) -m fuzz.merge $(FUZZ_TARGETS)
+
+fuzz-ready: build/fuzz/core.so
+
+build/fuzz/core.so: build/core build/fuzz/installed fuzz/build_core.sh
+	@echo "== compiled core with sanitizers"
+	@PYTHON=$(PY) fuzz/build_core.sh
+
+build/fuzz/installed: pyproject.toml $(VENV)/ready
+	@mkdir -p build/fuzz
+	@missing=$$(for p in $(FUZZ_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "== installing" $$missing; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >build/apt.log 2>&1 \
+	    || { tail -20 build/apt.log; exit 1; }; \
+	fi
+	@$(VENV)/bin/pip install -q -e '.[fuzz]' >build/pip.log 2>&1 || { tail -20 build/pip.log; exit 1; }
+	@touch $@
 
 # The core again, compiled with line tracing into a folder of its own: which lines of the rings the tests reach.
 coverage-core: ext

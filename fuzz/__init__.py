@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Coverage-guided fuzzing of everything that reads what another party has written (docs/fuzzing.md)."""

@@ -1,0 +1,23 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Which lines of the rings and of the header the corpus reaches. For the rings the core is compiled with line tracing, in
+# a folder apart, as tests/coverage_core.sh does.
+set -euo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-$root/.venv/bin/python}
+work=$root/build/fuzz/coverage
+parts=(cython_ext ivshmem_virtio fuzz setup.py pyproject.toml README.md LICENSES)
+
+mkdir -p "$work"
+tar -C "$root" --exclude='*.so' --exclude=core.c --exclude=__pycache__ -cf - "${parts[@]}" | tar -C "$work" -xf -
+cd "$work"
+IVSHMEM_VIRTIO_TRACE=1 "$python" setup.py -q build_ext --inplace
+report() {
+    local settings=("--rcfile=$1" "--data-file=$2.data")
+    echo "== lines of the $2 reached by the corpus"
+    PYTHONPATH=$work "$python" -m coverage run "${settings[@]}" -m fuzz "$2" --replay
+    "$python" -m coverage report "${settings[@]}" --fail-under=95
+}
+report cython_ext/coverage.ini rings
+report fuzz/coverage.ini header
