@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""From the ``type`` of a configured device to the device itself."""
+"""From the ``type`` of a configured device to the device itself.
+
+A back-end that is started again is waited for, so a module is imported when a device of its type is made.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ivshmem_virtio.devices.blk import Blk
-from ivshmem_virtio.devices.console import Console
 from ivshmem_virtio.devices.device import Device, DeviceError
-from ivshmem_virtio.devices.net import Net
-from ivshmem_virtio.devices.rng import Rng
 
-BUILT_IN: Mapping[str, Callable[..., Device]] = {"blk": Blk, "console": Console, "net": Net, "rng": Rng}
+BUILT_IN: Mapping[str, str] = {
+    "blk": "ivshmem_virtio.devices.blk:Blk",
+    "console": "ivshmem_virtio.devices.console:Console",
+    "net": "ivshmem_virtio.devices.net:Net",
+    "rng": "ivshmem_virtio.devices.rng:Rng",
+}
 
 
 class UnknownDeviceType(DeviceError):
@@ -22,9 +26,7 @@ class UnknownDeviceType(DeviceError):
 
 def find(kind: str) -> Callable[..., Device]:
     """The factory of a device type: a built-in name, or ``module:Class`` for a device of your own."""
-    if kind in BUILT_IN:
-        return BUILT_IN[kind]
-    module, separator, name = kind.partition(":")
+    module, separator, name = BUILT_IN.get(kind, kind).partition(":")
     if not separator:
         raise UnknownDeviceType(f"device type {kind!r}: neither one of {', '.join(BUILT_IN)} nor module:Class")
     try:

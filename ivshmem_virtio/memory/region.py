@@ -26,6 +26,7 @@ from ivshmem_virtio.memory.errors import (
 )
 from ivshmem_virtio.memory.lock import lock_as_keeper
 from ivshmem_virtio.memory.owner import Owner
+from ivshmem_virtio.memory.slices import window_of
 
 PAGE_SIZE = 4096
 MARK = b"IVSHMVIO"
@@ -210,17 +211,6 @@ def check_size(size: int) -> None:
         raise RegionSize(
             f"region of {size} bytes: must be a power of two and at least {PAGE_SIZE}; the next is {larger}"
         )
-
-
-def window_of(memory: int, offset: int, length: int) -> Window:
-    """Map a slice of a memory object; raises OutsideRegion where the object ends before the slice does.
-
-    A mapping behind the end would only be noticed by SIGBUS.
-    """
-    size = os.fstat(memory).st_size
-    if offset < 0 or length <= 0 or offset + length > size:
-        raise OutsideRegion(f"{length} bytes at {offset:#x} are not inside the memory object of {size} bytes")
-    return Window(memory, offset, length)
 
 
 def allocate(memory: int, size: int, where: str) -> None:

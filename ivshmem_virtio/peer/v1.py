@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import BACKEND, FRONTEND, PAGE_SIZE, LinkLayout
 from ivshmem_virtio.link.state_table import entry_offset
-from ivshmem_virtio.memory.region import window_of
+from ivshmem_virtio.memory.slices import window_of
 from ivshmem_virtio.peer.doorbells import Ringer
 from ivshmem_virtio.peer.errors import NoOwnVectors
 from ivshmem_virtio.peer.link import Link

@@ -6,14 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
-from ivshmem_virtio.devices.net_switch import Switch
 from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import Attachment
 from ivshmem_virtio.service.fan_out import FanOut
 from ivshmem_virtio.service.served_guest import ServedGuest
 from ivshmem_virtio.service.worker import Worker
+
+if TYPE_CHECKING:
+    from ivshmem_virtio.devices.net_switch import Switch
 
 HEARTBEAT_SECONDS = 0.5
 

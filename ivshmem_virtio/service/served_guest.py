@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ivshmem_virtio.devices import registry
-from ivshmem_virtio.devices.net_switch import Switch
 from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import Attachment, ServedLink
@@ -24,6 +23,9 @@ from ivshmem_virtio.transport.device import QueueFactory
 from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.trace import Trace
+
+if TYPE_CHECKING:
+    from ivshmem_virtio.devices.net_switch import Switch
 
 LinkFactory = Callable[[LinkLayout], Link]
 
@@ -91,6 +93,9 @@ class ServedGuest:
         """The configured keys, with the switch of this process where the device is plugged into one."""
         via = served.keys.get("via")
         if isinstance(via, Mapping) and "switch" in via:
+            # Only where there is one: a back-end that is started again is waited for.
+            from ivshmem_virtio.devices.net_switch import Switch
+
             return {**served.keys, "switch": self._switches.setdefault(via["switch"], Switch(via["switch"]))}
         return served.keys
 

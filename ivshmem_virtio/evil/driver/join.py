@@ -10,7 +10,7 @@ from pathlib import Path
 from ivshmem_virtio.evil.driver.target import Target
 from ivshmem_virtio.link.directory import read_directory
 from ivshmem_virtio.link.layout import FRONTEND
-from ivshmem_virtio.memory.region import window_of
+from ivshmem_virtio.memory.slices import window_of
 from ivshmem_virtio.peer.client import IvshmemClient
 from ivshmem_virtio.peer.v1 import V1Link
 from ivshmem_virtio.transport.driver.attach import choose_link
