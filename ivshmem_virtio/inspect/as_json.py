@@ -55,6 +55,8 @@ def _link(link: LinkView, findings: tuple[Finding, ...]) -> dict[str, Any]:
         "device_status": {"value": link.device_status, "names": status_names(link.device_status)},
         "config_event": link.config_event,
         "config_changing": link.config_changing,
+        "served_by": link.served_by,
+        "trouble": link.trouble,
         "backend": _backend(link),
         "frontend": _frontend(link),
         "features": {

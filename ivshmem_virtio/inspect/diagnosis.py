@@ -46,13 +46,20 @@ def _presence(link: LinkView) -> Iterator[Finding]:
                 who, f"its state is {state_name(state)}; 0 and 1 are allowed" + (", and 2" * (who == BACK_END))
             )
     if link.backend_state == State.ABSENT:
-        seen = "left or is not yet done starting" if link.revision else "has never been here"
         waiting = "; the front-end waits for it" if link.frontend_state == State.READY else ""
-        yield Finding(BACK_END, f"absent: it {seen}{waiting}")
+        yield Finding(BACK_END, f"absent: {_why_absent(link)}{waiting}")
     elif link.frontend_state == State.ABSENT:
         yield Finding(FRONT_END, "absent: the back-end waits for a driver (guest not started, or module not loaded)")
+    if link.backend_state != State.ABSENT and link.served_by == "errors":
+        yield Finding(BACK_END, f"answers requests with errors, as its device cannot be opened: {link.trouble}")
     if link.backend_state == State.RESUMING:
         yield Finding(BACK_END, "resuming: it redoes what was in flight when its predecessor ended")
+
+
+def _why_absent(link: LinkView) -> str:
+    if link.served_by == "nobody" and link.trouble is not None:
+        return f"its device cannot be opened, and is tried again: {link.trouble}"
+    return "it left or is not yet done starting" if link.revision else "it has never been here"
 
 
 def _heartbeat(link: LinkView, earlier: LinkView | None) -> Iterator[Finding]:

@@ -51,7 +51,10 @@ class FeatureView:
 
 @dataclass(frozen=True)
 class LinkView:
-    """Everything about one link. ``header_problem`` says why the header cannot be used, where that is so."""
+    """Everything about one link. ``header_problem`` says why the header cannot be used, where that is so.
+
+    ``served_by`` and ``trouble`` are what the back-end says of itself, see LinkStatus; None where it says nothing.
+    """
 
     name: str
     device_id: int
@@ -70,6 +73,8 @@ class LinkView:
     frontend: FrontendWords | None
     features: FeatureView
     status_known: bool
+    served_by: str | None
+    trouble: str | None
     queues: tuple[QueueView, ...]
 
 
@@ -90,6 +95,9 @@ def _view(window: Window, link: LinkPlan, status: LinkStatus | None, backend: in
     header, problem = _header(window)
     word = window.load32(Header.WRITE_TRANSACTION)
     device_id = link.layout.device_id
+    said = status
+    if status is not None and status.served_by == "nobody":
+        status = None  # who does not serve knows nothing of the driver
     queues = {queue.index: queue for queue in status.queues} if status is not None else {}
     return LinkView(
         name=link.layout.name,
@@ -109,6 +117,8 @@ def _view(window: Window, link: LinkPlan, status: LinkStatus | None, backend: in
         frontend=_frontend_words(window, header),
         features=_features(window, device_id, status),
         status_known=status is not None,
+        served_by=said.served_by if said is not None else None,
+        trouble=said.trouble if said is not None else None,
         queues=tuple(
             view_queue(window, device_id, index, header, queues.get(index))
             for index in range(len(link.shape.queue_sizes))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,7 +22,10 @@ class QueueStatus(BaseModel):
 
 
 class LinkStatus(BaseModel):
-    """One device as the back-end sees it."""
+    """One device as the back-end sees it.
+
+    ``served_by``: the device itself, errors in its place, or nobody; ``trouble`` says why where it is not the device.
+    """
 
     name: str
     device_id: int
@@ -29,6 +33,8 @@ class LinkStatus(BaseModel):
     features: int = 0
     status: int = 0
     queues: tuple[QueueStatus, ...] = ()
+    served_by: Literal["device", "errors", "nobody"] = "device"
+    trouble: str | None = None
 
 
 class BackendStatus(BaseModel):

@@ -18,7 +18,8 @@ import pytest
 from ivshmem_virtio.link.layout import BackendLine
 from ivshmem_virtio.service import backend_process
 from ivshmem_virtio.transport.driver.attach import choose_link, server_peer
-from ivshmem_virtio.transport.driver.blk import BlkDriver, RequestFailed
+from ivshmem_virtio.transport.driver.blk import BlkDriver
+from ivshmem_virtio.transport.driver.errors import RequestFailed
 from ivshmem_virtio.transport.driver.rng import RngDriver
 from ivshmem_virtio.transport.driver.transport import DriverTransport
 

@@ -93,6 +93,12 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "queue size beyond the ring": (change("queues = 2", "queue_size = 65536"), "from 2 to 32768"),
     "net queue too short": (net('{ tap = "t" }', "queue_size = 16"), "queue_size = 16 must be at least 32"),
     "serial": (change("queues = 2", f'serial = "{LONG}"'), "must be at most 20 printable"),
+    "time-out without a unit we know": (
+        change("queues = 2", 'timeout = "90d"'),
+        'timeout = "90d" is no length of time',
+    ),
+    "negative time-out": (change("queues = 2", "timeout = -1"), "timeout = -1 must be from 0 to 7 days"),
+    "endless time-out": (change("queues = 2", "timeout = inf"), "must be from 0 to 7 days"),
     "mac": (net('{ tap = "t" }', 'mac = "52:54:00:12:34"'), 'mac = "52:54:00:12:34" must be six pairs'),
     "group mac": (net('{ tap = "t" }', 'mac = "01:00:5e:00:00:01"'), "the first pair even"),
     "mtu": (net('{ tap = "t" }', "mtu = 60"), "mtu = 60 must be at least 68"),

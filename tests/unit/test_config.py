@@ -15,6 +15,7 @@ from ivshmem_virtio.devices import registry
 from ivshmem_virtio.service.config import load_config, parse_config, select_guest, validate
 from ivshmem_virtio.service.config_devices import BlkConfig, ConsoleConfig, ForeignConfig, NetConfig, RngConfig
 from ivshmem_virtio.service.config_errors import ConfigError, NoSuchGuest
+from ivshmem_virtio.service.duration import parse_duration
 from ivshmem_virtio.service.size import format_size, next_power_of_two, parse_size
 from tests.unit.service_file import ServiceFile
 
@@ -182,6 +183,30 @@ def test_a_foreign_device_gets_its_own_keys(service: ServiceFile) -> None:
     assert device.keys == {"depth": 16}
     assert device.shape.queue_sizes == (16,)
     assert device.shape.config_room == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [(0, 0), (90, 90), (1.5, 1.5), ("90s", 90), ("250ms", 0.25), ("2m", 120), ("7", 7), (" 1 h", 3600)],
+)
+def test_durations(text: object, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", -1, "1e3", "8d", 8 * 86400, float("nan"), True, None, [], "1 2"])
+def test_what_is_no_duration(text: object) -> None:
+    with pytest.raises(ValueError, match="length of time|7 days"):
+        parse_duration(text)
+
+
+def test_time_outs_of_absence(service: ServiceFile) -> None:
+    """By type, unless the file says otherwise; the device class does not see them."""
+    service.replace('type = "rng"', 'type = "rng"\n  timeout = "3s"')
+    devices = {device.type: device for device in service.load().guests[0].devices}
+    assert {kind: device.absence for kind, device in devices.items()} == {
+        "blk": 90, "net": 10, "console": 10, "rng": 3,
+    }  # fmt: skip
+    assert all("timeout" not in device.keys for device in devices.values())
 
 
 @given(st.integers(1, 1 << 50))

@@ -233,6 +233,23 @@ def test_a_broken_status_file_is_as_none(content: bytes, tmp_path: Path) -> None
     assert read_status(tmp_path / "missing") is None
 
 
+WHY = "image root.img does not exist"
+
+
+def test_a_device_that_cannot_be_opened_is_named_as_the_reason(config: Config, root: CraftedLink) -> None:
+    root.set_state(BACKEND, 0)
+    write_status(config, links=[{"name": "root", "device_id": 2, "served_by": "nobody", "trouble": WHY}])
+    expected = f"absent: its device cannot be opened, and is tried again: {WHY}; the front-end waits for it"
+    assert due(config) == [(BACK_END, expected)]
+    assert look(config).links[ROOT].features.accepted is None
+
+
+def test_errors_in_the_place_of_a_device(config: Config, root: CraftedLink) -> None:
+    write_status(config, links=[{"name": "root", "device_id": 2, "served_by": "errors", "trouble": WHY}])
+    expected = f"answers requests with errors, as its device cannot be opened: {WHY}"
+    assert due(config) == [(BACK_END, expected)]
+
+
 def test_addresses_of_a_status_file_are_checked_too(config: Config, region: CraftedRegion) -> None:
     queue = {"index": 0, "size": 16, "desc": 0, "driver": 1 << 62, "device": 3, "enabled": 1}
     write_status(config, links=[{"name": "root", "device_id": 2, "queues": [queue]}])
@@ -305,7 +322,7 @@ def test_json_keys(service: ServiceFile, region: CraftedRegion, capsys: pytest.C
     assert link.keys() >= {
         "name", "device", "device_id", "offset", "window", "backend_state", "frontend_state", "revision",
         "header_size", "header_problem", "transaction", "device_status", "config_event", "config_changing",
-        "backend", "frontend", "features", "queues", "findings",
+        "backend", "frontend", "features", "queues", "findings", "served_by", "trouble",
     }  # fmt: skip
     assert link["transaction"] == {"field": "queue_enable", "offset": 0x26, "size": 2, "sequence": 5}
     assert link["device_status"]["names"] == ["ACKNOWLEDGE", "DRIVER", "DRIVER_OK", "FEATURES_OK"]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""The device that stands for one whose host resources are gone: what it answers, and what it leaves alone."""
+
+from __future__ import annotations
+
+import struct
+from asyncio import AbstractEventLoop
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from ivshmem_virtio.devices.blk import KEPT_WRITETHROUGH, WRITEBACK_OFFSET, Blk
+from ivshmem_virtio.devices.console import EMERG_WRITE_OFFSET, Console
+from ivshmem_virtio.devices.device import Device
+from ivshmem_virtio.devices.failing import FailingDevice
+from ivshmem_virtio.transport.kept_link import KeptLink
+from tests.devices.driver_rig import DriverRig
+from tests.unit.split_rig import memory_window
+
+WINDOW = 1 << 20
+NET, RNG, UNKNOWN = 1, 4, 42
+IOERR = b"\1"
+
+
+class OpenedFailingDevice(FailingDevice):
+    """With what a rig expects of every device."""
+
+    def open(self, loop: AbstractEventLoop) -> None:
+        """It needs nothing."""
+
+    def close(self) -> None:
+        """It has nothing."""
+
+
+def failing(device_id: int, queues: Sequence[int], offered: int = 0, config: bytes = b"") -> OpenedFailingDevice:
+    kept = KeptLink(memory_window(0x20000), 0x40, queues, len(config))
+    kept.lay_out()
+    kept.change_device(bytes(32), offered)
+    kept.keep_config(config)
+    found = KeptLink.found(kept.window, 0x40)
+    return OpenedFailingDevice("lost", device_id, found, WINDOW)
+
+
+def failing_in_place_of(device: Device) -> OpenedFailingDevice:
+    return failing(device.device_id, device.queue_sizes, device.features, device.config)
+
+
+def rig_of(device: FailingDevice) -> DriverRig:
+    return DriverRig(cast(Device, device), window=WINDOW)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Blk:
+    return Blk("disk", path=tmp_path / "none.img", window=WINDOW, queues=2, queue_size=16)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 4, 8, 11, 13, 99])
+def test_every_block_request_fails(disk: Blk, kind: int) -> None:
+    device = failing_in_place_of(disk)
+    with rig_of(device) as rig:
+        reply = rig.request(1, [struct.pack("<IIQ", kind, 0, 0), b"x" * 512], [512, 1])
+        assert reply.data == bytes(512) + IOERR
+        assert reply.written == 513
+    assert device.losses.requests == 1
+
+
+@pytest.mark.parametrize("readable", [b"", b"short"])
+def test_block_requests_that_are_none(disk: Blk, readable: bytes) -> None:
+    with rig_of(failing_in_place_of(disk)) as rig:
+        assert rig.request(0, readable, 1).data == IOERR
+        assert rig.request(0, b"no room for an answer").written == 0
+
+
+def test_the_disk_looks_as_before_and_takes_a_cache_mode(disk: Blk) -> None:
+    device = failing_in_place_of(disk)
+    assert (device.features, list(device.queue_sizes), device.config) == (disk.features, [16, 16], disk.config)
+    assert device.writable_config == disk.writable_config
+    device.write_config(WRITEBACK_OFFSET, b"\0")
+    assert device.kept == KEPT_WRITETHROUGH
+    assert device.config[WRITEBACK_OFFSET] == 0
+    device.write_config(WRITEBACK_OFFSET, b"\1")
+    assert device.kept == 0
+    device.restore(KEPT_WRITETHROUGH)
+    assert device.kept == KEPT_WRITETHROUGH
+
+
+def test_a_disk_that_may_not_be_written(tmp_path: Path) -> None:
+    device = failing_in_place_of(Blk("disk", path=tmp_path / "none.img", window=WINDOW, read_only=True))
+    assert device.writable_config == {}
+
+
+def test_console_output_is_dropped_and_counted_and_input_waits() -> None:
+    device = failing_in_place_of(Console("serial", via="null", window=WINDOW))
+    with rig_of(device) as rig:
+        waiting = rig.post(0, b"", 64)
+        rig.kick(0)
+        for text in (b"one\n", b"three\n"):
+            assert rig.request(1, text).written == 0
+        rig.collect(0)
+        assert not waiting.done
+    device.write_config(EMERG_WRITE_OFFSET, b"x\0\0\0")
+    assert (device.losses.outputs, device.losses.output_bytes) == (3, 11)
+    assert "3 buffers of output (11 bytes) were dropped" in str(device.losses)
+
+
+@pytest.mark.parametrize(("device_id", "queue"), [(NET, 0), (RNG, 0), (UNKNOWN, 1)])
+def test_what_is_to_be_filled_waits(device_id: int, queue: int) -> None:
+    """Entropy, received frames; and whatever a device of somebody else would have answered."""
+    with rig_of(failing(device_id, [16, 16])) as rig:
+        waiting = rig.post(queue, b"question" if device_id == UNKNOWN else b"", 64)
+        rig.kick(queue)
+        rig.collect(queue)
+        assert not waiting.done
+
+
+@pytest.mark.parametrize("device_id", [NET, UNKNOWN])
+def test_frames_and_other_output_are_dropped(device_id: int) -> None:
+    device = failing(device_id, [16, 16])
+    with rig_of(device) as rig:
+        rig.request(1, bytes(12) + b"frame" * 20)
+    assert device.losses.outputs == 1
