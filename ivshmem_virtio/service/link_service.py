@@ -8,10 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ivshmem_virtio.devices.device import Device, DeviceError
-from ivshmem_virtio.devices.failing import FailingDevice, Losses
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import ServedLink
@@ -19,6 +18,9 @@ from ivshmem_virtio.service.state_object import identity_of
 from ivshmem_virtio.service.worker import Worker
 from ivshmem_virtio.transport.device import DeviceTransport, QueueFactory
 from ivshmem_virtio.transport.kept_link import KeptLink
+
+if TYPE_CHECKING:
+    from ivshmem_virtio.devices.failing import FailingDevice, Losses
 
 
 @dataclass
@@ -134,6 +136,9 @@ class LinkService:
 
     def fail(self, kept: KeptLink) -> None:
         """Answer with errors from now on."""
+        # Only where it is needed: a back-end that is started again is waited for.
+        from ivshmem_virtio.devices.failing import FailingDevice
+
         layout = self.served.layout
         device = FailingDevice(layout.name, layout.device_id, kept, layout.rw_size)
         transport = self._transport(device, self._shared)
@@ -141,11 +146,11 @@ class LinkService:
         self._shared.call(partial(transport.start, kept))
         self._on_change()
 
-    def stop_failing(self) -> Losses:
-        """The link is absent again; what was lost meanwhile."""
+    def stop_failing(self) -> Losses | None:
+        """The link is absent again; what was lost meanwhile, None where nobody has failed."""
         failing, self._failing = self._failing, None
         if failing is None:
-            return Losses()
+            return None
         self._shared.call(failing.transport.stop)
         return failing.device.losses
 

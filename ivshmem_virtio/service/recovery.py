@@ -91,7 +91,7 @@ class Recovery:
         losses = self._service.stop_failing()
         self._service.serve(opened, self._kept)
         if trouble is not None:
-            self._log.warning("served again after %.1f s; %s", waited, losses)
+            self._log.warning("served again after %.1f s; %s", waited, losses or "nothing was lost")
 
     def _fail(self) -> None:
         self._service.trouble = self._service.trouble or "it is still being opened"
