@@ -45,6 +45,7 @@ cdef enum:
     USED_ID_NOT_IN_FLIGHT
     USED_LENGTH_TOO_LARGE
     USED_INDEX_CHANGED
+    RING_TAKEN
 
 # The record of a queue and of the chains in flight in it (docs/protocol.md, 9).
 cdef enum:
@@ -53,7 +54,8 @@ cdef enum:
     RECORD_COMMIT_COUNT = 0x24
     RECORD_IN_FLIGHT_COUNT = 0x2C
     RECORD_NEXT_SEQUENCE = 0x30
-    QUEUE_RECORD_SIZE = 0x40
+    RECORD_RING_OWNER = 0x40
+    QUEUE_RECORD_SIZE = 0x80
 
 cdef enum:
     TAKEN_SEQUENCE = 0x00

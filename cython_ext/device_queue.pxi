@@ -3,7 +3,8 @@
 @cython.final
 cdef class DeviceQueue:
     def __cinit__(self, Window window not None, size, desc, driver, device, *, bint event_idx, bint indirect, index=0,
-                  minimum=0, Window record=None, record_offset=0, bint resume=False):
+                  minimum=0, Window record=None, record_offset=0, bint resume=False, bint answered=False, owner=0,
+                  owner_word=0, hint=0):
         ring_open(&self.queue.ring, window, size, desc, driver, device, event_idx, indirect, minimum)
         check_index(index)
         self.queue.last_avail = self.queue.seen_avail = self.queue.used = self.queue.published = index
@@ -16,8 +17,9 @@ cdef class DeviceQueue:
                 or self.scratch.segments is NULL):
             raise MemoryError
         self.window = window
+        device_share_ring(self, owner, owner_word, hint)
         if record is not None:
-            device_keep_record(self, record, record_offset, resume)
+            device_keep_record(self, record, record_offset, resume, answered)
 
     def __dealloc__(self):
         free(self.queue.in_flight)
@@ -114,7 +116,7 @@ cdef class DeviceQueue:
         return waiting
 
 
-cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resume) except -1:
+cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resume, bint answered) except -1:
     """Keep the record of the queue at that place from now on; first go on from it, or begin it."""
     if not record.writable:
         raise TypeError("the record of a queue needs a writable window")
@@ -123,7 +125,7 @@ cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resum
     queue.queue.record = record.at(offset, QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>queue.queue.ring.size)
     queue.record = record
     if resume:
-        record_resume(queue)
+        record_resume(queue, answered)
     else:
         record_begin(&queue.queue)
     return 0

@@ -16,6 +16,7 @@ cdef void record_begin(split_device *queue) noexcept nogil:
     iv_store16(queue.record + RECORD_USED_POSITION, queue.used)
     iv_store32(queue.record + RECORD_IN_FLIGHT_COUNT, 0)
     iv_store64(queue.record + RECORD_NEXT_SEQUENCE, queue.next_sequence)
+    iv_store32(queue.record + RECORD_RING_OWNER, queue.owner_word)
 
 
 cdef void record_taken(split_device *queue, const chain_record *chain) noexcept nogil:
@@ -69,10 +70,20 @@ cdef void record_published(split_device *queue) noexcept nogil:
     iv_store32(queue.record + RECORD_COMMIT_COUNT, 0)
 
 
-cdef int record_settle(split_device *queue) noexcept nogil:
+cdef void record_answered(split_device *queue, uint16_t index) noexcept nogil:
+    """The driver's side has answered everything up to a used index: nothing is in flight any more."""
+    cdef uint32_t head
+    for head in range(queue.ring.size):
+        iv_store64(taken_record(queue, head) + TAKEN_SEQUENCE, 0)
+    # Behind the loop: until here a successor of this process finds the index moved, and comes through here again.
+    iv_store16(queue.record + RECORD_USED_POSITION, index)
+
+
+cdef int record_settle(split_device *queue, bint answered) noexcept nogil:
     """Whether the batch that a dead process was publishing became visible or not: finish it, or take it back; or -1.
 
-    The used index tells, and is read this once. May be interrupted at any point and done again.
+    The used index tells, and is read this once. With ``answered`` the driver's stand-in may have moved it on, which it
+    does for all chains or none. May be interrupted at any point and done again.
     """
     cdef uint16_t position = iv_load16(queue.record + RECORD_USED_POSITION)
     cdef uint16_t old = iv_load16(queue.record + RECORD_COMMIT_OLD)
@@ -88,6 +99,8 @@ cdef int record_settle(split_device *queue) noexcept nogil:
             record = taken_record(queue, head)
             if iv_load32(record + TAKEN_COMMITTED):
                 iv_store64(record + TAKEN_SEQUENCE, 0)
+    elif index != old and answered:
+        record_answered(queue, index)
     elif index != old:
         return broke(&queue.broken, USED_INDEX_CHANGED, index, old, queue.ring.size)
     iv_store32(queue.record + RECORD_COMMIT_COUNT, 0)
@@ -98,13 +111,13 @@ cdef int record_settle(split_device *queue) noexcept nogil:
     return 0
 
 
-cdef int record_resume(DeviceQueue device) except -1:
+cdef int record_resume(DeviceQueue device, bint answered) except -1:
     """Take over what a dead process held; raises UsedIndexChanged."""
     cdef split_device *queue = &device.queue
     cdef uint64_t sequence
     cdef uint32_t head
     cdef list held = []
-    if record_settle(queue) < 0:
+    if record_settle(queue, answered) < 0:
         raise violation_error(&queue.broken)
     queue.next_sequence = iv_load64(queue.record + RECORD_NEXT_SEQUENCE)
     for head in range(queue.ring.size):
@@ -115,7 +128,10 @@ cdef int record_resume(DeviceQueue device) except -1:
         queue.redo[queue.redo_count] = head
         queue.redo_count += 1
         queue.in_flight[head] = TO_BE_REDONE
+        hint_taken(queue, head)
         queue.next_sequence = max(queue.next_sequence, sequence + 1)
     iv_store32(queue.record + RECORD_IN_FLIGHT_COUNT, queue.redo_count)
+    # Last: until here the used index counts as possibly moved by the driver's side, for whoever has to do this again.
+    iv_store32(queue.record + RECORD_RING_OWNER, queue.owner_word)
     queue.last_avail = queue.seen_avail = <uint16_t>(queue.used + queue.redo_count)
     return 0

@@ -122,6 +122,7 @@ cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nog
         queue.redo_next += 1
     else:
         record_taken(queue, chain)
+        hint_taken(queue, head)
         queue.last_avail += 1
     queue.in_flight[head] = HELD
     queue.in_flight_count += 1
@@ -137,6 +138,9 @@ cdef int split_device_pending(split_device *queue) noexcept nogil:
 cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written) noexcept nogil:
     # Room is certain: no more chains are in flight than the ring has entries, and heads are distinct.
     cdef uint8_t *entry = ring_slot(queue.ring.device, queue.used, queue.ring.size, USED_ENTRY_SIZE)
+    if not owns_ring(queue):
+        return
+    hint_returned(queue, head)
     iv_store32(entry, head)
     iv_store32(entry + 4, written)
     queue.used += 1
@@ -149,7 +153,7 @@ cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written
 cdef bint split_device_publish(split_device *queue) noexcept nogil:
     cdef uint16_t old = queue.published
     cdef bint wanted
-    if queue.used == old:
+    if queue.used == old or not owns_ring(queue):
         return False
     record_commit(queue)
     # Release: pairs with the driver's acquire load of the index; used entries and data written are visible before it.

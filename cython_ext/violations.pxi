@@ -76,6 +76,11 @@ cdef dict VIOLATIONS = {
         "the used index is {value}, but the device left it at {limit}, or at the end of a batch behind that; only the"
         " device may write it (virtio 1.4, 2.7.8)",
     ),
+    RING_TAKEN: (
+        errors.RingTaken,
+        "the owner word of a ring of {size} is {value:#x}, not {limit:#x}: the driver's side took the ring as one whose"
+        " device is dead (docs/protocol.md, 7)",
+    ),
 }
 
 

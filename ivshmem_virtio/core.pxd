@@ -78,6 +78,9 @@ cdef struct split_device:
     uint32_t batch_count
     uint8_t *record             # outlives the process: the queue record and its in-flight records; NULL = none
     uint64_t next_sequence
+    uint8_t *hint               # for the driver to read, by head: 1 while the device holds that chain; NULL = none
+    uint8_t *owner              # word that says who may write the used ring; NULL = nobody else ever does
+    uint32_t owner_word         # what stands there as long as it is this device
     uint16_t *redo              # heads a process that died has left in flight, oldest first
     uint32_t redo_count
     uint32_t redo_next

@@ -111,6 +111,11 @@ class DeviceQueue:
     `record` at `record_offset` is memory that outlives the process: a queue record and an in-flight record for each
     descriptor (docs/protocol.md, 9). With `resume` the queue goes on where the one before left it: what that held comes
     out of `pop` once more, oldest first and checked again, and `index` does not count. Without, the record begins anew.
+    With `answered` as well, a used index that moved on tells that the driver's stand-in has answered everything.
+
+    `owner` is where the window says who may write the used ring, `owner_word` what stands there while that is this
+    queue (docs/protocol.md, 6). Where it changes, nothing is written to the ring any more and the queue is broken
+    (RingTaken). At `hint` the window has a byte for each head, 1 while the queue holds that chain. 0 is neither.
 
     Raises:
         UsedIndexChanged: on resume, the used index is not what the record says.
@@ -133,6 +138,10 @@ class DeviceQueue:
         record: Window | None = None,
         record_offset: int = 0,
         resume: bool = False,
+        answered: bool = False,
+        owner: int = 0,
+        owner_word: int = 0,
+        hint: int = 0,
     ) -> None: ...
     @property
     def window(self) -> Window: ...

@@ -97,5 +97,9 @@ class UsedIndexChanged(RingViolation):
     """The used index is not what a device that died left there (docs/protocol.md, 9): the rings cannot be resumed."""
 
 
+class RingTaken(RingViolation):
+    """The front-end's stand-in took the used ring, for the back-end stood still too long (docs/protocol.md, 7)."""
+
+
 class RingFull(IvshmemVirtioError):
     """A driver added a chain to a queue without enough free descriptors: take used ones first."""

@@ -98,6 +98,7 @@ def _queue(queue: QueueView) -> dict[str, Any]:
         "indices": None if queue.indices is None else asdict(queue.indices),
         "outstanding": None if queue.indices is None else queue.indices.outstanding,
         "owner": queue.owner,
+        "owner_changes": queue.owner_changes,
         "event": queue.event,
         "problem": queue.problem,
     }

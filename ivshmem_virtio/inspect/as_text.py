@@ -11,7 +11,7 @@ from rich.table import Table
 from ivshmem_virtio.inspect.diagnosis import NOBODY, Finding
 from ivshmem_virtio.inspect.guest_view import GuestView
 from ivshmem_virtio.inspect.link_view import LinkView
-from ivshmem_virtio.inspect.names import field_name, flag_names, state_name, status_names
+from ivshmem_virtio.inspect.names import field_name, flag_names, owner_name, state_name, status_names
 from ivshmem_virtio.inspect.queue_view import QueueView
 from ivshmem_virtio.link.layout import Capability
 from ivshmem_virtio.service.size import format_size
@@ -96,7 +96,8 @@ def _names(names: list[str] | tuple[str, ...]) -> str:
 
 def _queues_table(link: LinkView) -> Table:
     table = _table(
-        "queue", "use", "size", "enabled", "available", "used", "with back-end", "events", "rings at", "known from"
+        *("queue", "use", "size", "enabled", "available", "used"),
+        *("with back-end", "owner", "events", "rings at", "known from"),
     )
     for queue in link.queues:
         table.add_row(*_queue_cells(queue))
@@ -106,7 +107,8 @@ def _queues_table(link: LinkView) -> Table:
 def _queue_cells(queue: QueueView) -> tuple[str, ...]:
     start = (str(queue.index), queue.name)
     if queue.place is None or queue.indices is None:
-        return (*start, "-", "-", "-", "-", "-", "-", "-", escape(queue.problem or "nothing published"))
+        problem = escape(queue.problem or "nothing published")
+        return (*start, "-", "-", "-", "-", "-", owner_name(queue.owner), "-", "-", problem)
     place, indices = queue.place, queue.indices
     enabled = {True: "yes", False: "no", None: "unknown"}[place.enabled]
     return (
@@ -116,6 +118,7 @@ def _queue_cells(queue: QueueView) -> tuple[str, ...]:
         str(indices.available),
         str(indices.used),
         str(indices.outstanding),
+        owner_name(queue.owner),
         f"{indices.available_event} / {indices.used_event}",
         f"{place.desc:#x}",
         place.source,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ivshmem_virtio.inspect.link_view import LinkView
 from ivshmem_virtio.inspect.names import field_name, holds_empty_buffers, state_name
 from ivshmem_virtio.inspect.queue_view import QueueView
-from ivshmem_virtio.link.layout import State
+from ivshmem_virtio.link.layout import Owner, State
 from ivshmem_virtio.transport.features import Status
 
 BACK_END = "back-end"
@@ -113,6 +113,8 @@ def _queues(link: LinkView, earlier: LinkView | None) -> Iterator[Finding]:
 def _queue(link: LinkView, queue: QueueView, before: QueueView | None) -> Iterator[Finding]:
     if queue.event:
         yield Finding(FRONT_END, f"queue {queue.index} ({queue.name}): has still to look at used buffers")
+    if queue.owner == Owner.FRONTEND:
+        yield Finding(FRONT_END, f"queue {queue.index} ({queue.name}): its stand-in has the ring and must give it back")
     indices = queue.indices
     if indices is None or not indices.outstanding or (queue.place is not None and queue.place.enabled is False):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from enum import IntFlag
 
-from ivshmem_virtio.link.layout import Header, State
+from ivshmem_virtio.link.layout import Header, Owner, State
 from ivshmem_virtio.transport.features import Status
 
 NET, CONSOLE = 1, 3
@@ -25,6 +25,16 @@ def status_names(status: int) -> list[str]:
 def state_name(state: int) -> str:
     """A State Table entry in a word; a side can write anything into its own."""
     return State(state).name.lower() if state in list(State) else f"invalid ({state})"
+
+
+OWNERS = {Owner.NOBODY: "nobody", Owner.BACKEND: "back-end", Owner.FRONTEND: "stand-in"}
+
+
+def owner_name(owner: int | None) -> str:
+    """Who may write a used ring; the other side can write anything there."""
+    if owner is None:
+        return "-"
+    return OWNERS[Owner(owner)] if owner in list(Owner) else f"invalid ({owner})"
 
 
 def field_name(offset: int) -> str:

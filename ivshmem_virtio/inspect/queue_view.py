@@ -9,7 +9,7 @@ from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import OutsideWindow
 from ivshmem_virtio.inspect.names import queue_name
 from ivshmem_virtio.inspect.status_file import QueueStatus
-from ivshmem_virtio.link.layout import Header, SplitPlacement, ring_block_length
+from ivshmem_virtio.link.layout import OWNER_BITS, Header, SplitPlacement, owner_of, ring_block_length
 from ivshmem_virtio.service.config_fields import LARGEST_QUEUE
 from ivshmem_virtio.transport.driver.backend import Backend, read_ring_block
 from ivshmem_virtio.transport.driver.errors import BackendViolation
@@ -62,6 +62,7 @@ class QueueView:
     place: RingPlace | None
     indices: RingIndices | None
     owner: int | None
+    owner_changes: int | None
     event: bool
     problem: str | None
 
@@ -71,16 +72,17 @@ def view_queue(
 ) -> QueueView:
     """Read one queue. Whatever makes no sense becomes its ``problem``."""
     name = queue_name(device_id, index)
-    owner, event = _queue_words(window, backend, index)
+    word, event = _queue_words(window, backend, index)
+    owner, changes = (None, None) if word is None else (owner_of(word), word >> OWNER_BITS)
     try:
         place = _place(window, backend, index, status)
         indices = None if place is None else _indices(window, place)
     except (BackendViolation, OutsideWindow, ValueError) as error:
-        return QueueView(index, name, None, None, owner, event, str(error))
+        return QueueView(index, name, None, None, owner, changes, event, str(error))
     problem = None
     if indices is not None and place is not None and indices.outstanding > place.size:
         problem = f"available {indices.available} and used {indices.used} are further apart than {place.size} entries"
-    return QueueView(index, name, place, indices, owner, event, problem)
+    return QueueView(index, name, place, indices, owner, changes, event, problem)
 
 
 def _place(window: Window, backend: Backend | None, index: int, status: QueueStatus | None) -> RingPlace | None:

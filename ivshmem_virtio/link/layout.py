@@ -144,11 +144,26 @@ class Capability(IntFlag):
 
 
 class Owner(IntEnum):
-    """Who may write a used ring."""
+    """Who may write a used ring: the low bits of the owner word, see ``OWNER_BITS``."""
 
     NOBODY = 0
     BACKEND = 1
     FRONTEND = 2
+
+
+OWNER_BITS = 2
+"""The other bits of an owner word count its changes."""
+
+
+def owner_of(word: int) -> int:
+    """Whom an owner word names; a number that is not in ``Owner`` is the other side's nonsense."""
+    return word & (1 << OWNER_BITS) - 1
+
+
+def next_owner_word(word: int, owner: Owner) -> int:
+    """What follows an owner word when ``owner`` takes the ring, or gives it back (NOBODY)."""
+    changes = (word >> OWNER_BITS) + 1
+    return (changes << OWNER_BITS | owner) & 0xFFFFFFFF
 
 
 def round_up(value: int, multiple: int) -> int:

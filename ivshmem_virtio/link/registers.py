@@ -49,7 +49,12 @@ class RegisterMap:
         before = sum(ring_block_length(size) for size in self.queue_sizes[:queue])
         return self.end + before, ring_block_length(self.queue_sizes[queue])
 
+    def in_flight_hint(self, queue: int) -> int:
+        """Offset of the bytes that tell which chains of a queue the back-end holds; behind all ring blocks."""
+        blocks = sum(ring_block_length(size) for size in self.queue_sizes)
+        return self.end + blocks + sum(round_up(size, LINE_SIZE) for size in self.queue_sizes[:queue])
+
     @property
     def reserved(self) -> int:
         """The header's ``size``: what no driver may allocate from."""
-        return self.end + sum(ring_block_length(size) for size in self.queue_sizes)
+        return self.in_flight_hint(len(self.queue_sizes))

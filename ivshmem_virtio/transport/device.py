@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ivshmem_virtio.core import DeviceQueue
-from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingViolation
+from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingTaken, RingViolation
 from ivshmem_virtio.link.layout import Capability, Header, State
 from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.peer.link import Link
@@ -20,6 +20,7 @@ from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
+from ivshmem_virtio.transport.ring_share import RingShare
 from ivshmem_virtio.transport.served_device import ServedDevice
 from ivshmem_virtio.transport.transaction import Transaction
 
@@ -27,6 +28,10 @@ LOOK_SECONDS = 1.0
 """Doorbells may be lost, so every link is looked at this often."""
 TRANSACTIONS_PER_LOOK = 64
 """A driver that writes without pause gives way to its neighbours on the worker after so many."""
+
+STANDIN_SECONDS = 1.0
+"""A stand-in that has not given a ring back after so long is not waited for."""
+STANDIN_LOOK_SECONDS = 0.01
 
 MOST_TRIES = 5
 """A request that ends the process each time it is redone is given up after so many."""
@@ -68,7 +73,7 @@ class DeviceTransport:
             )
         self.registers = Registers(link.window, layout)
         self._queues = [
-            QueueState(i, size, self._device_vector(i), layout.ring_block(i)[0])
+            QueueState(i, size, self._device_vector(i), layout.ring_block(i)[0], self._share(i))
             for i, size in enumerate(device.queue_sizes)
         ]
         self.epoch = 0
@@ -95,10 +100,17 @@ class DeviceTransport:
             self.registers.capabilities |= Capability.RESUME
         elif kept is not None:
             kept.forget()
+        if self._kept is not None and self._may_resume(self._kept):
+            self._kept.tries += 1
+            self.link.set_state(State.RESUMING)
+            self._come_back(self._kept, self._loop.time() + STANDIN_SECONDS)
+        else:
+            self._begin_afresh()
+            self._go_to_work()
+
+    def _go_to_work(self) -> None:
         for vector in range(self.link.vectors):
             self._loop.add_reader(self.link.fileno(vector), self._rung, vector)
-        if self._kept is None or not self._resume(self._kept):
-            self._begin_afresh()
         self._tick()
         if self._kept is not None:
             self._kept.tries = 0
@@ -107,6 +119,8 @@ class DeviceTransport:
         self.link.set_state(State.ABSENT)
         if self._kept is not None:
             self._kept.forget()
+        for state in self._queues:
+            state.reset()
         self.epoch = secrets.randbits(64) | 1
         self.registers.publish(self.epoch, self._session, self.device.config, self._queues)
         if self._kept is not None:
@@ -115,21 +129,41 @@ class DeviceTransport:
             self._kept.begin(self.epoch)
         self.link.set_state(State.READY)
 
-    def _resume(self, kept: KeptLink) -> bool:
-        """Go on for the driver of a predecessor, where there is one that waits (docs/protocol.md, 7)."""
+    def _may_resume(self, kept: KeptLink) -> bool:
+        """Whether the driver of a predecessor waits (docs/protocol.md, 7)."""
         able = self.registers.frontend_capabilities() & Capability.RESUME
         if not kept.epoch or not able or self.link.other_state() == State.ABSENT:
             return False
         if kept.tries >= MOST_TRIES:
             self._log.error("not resumed: %d processes in a row ended over what is in flight", kept.tries)
             return False
-        kept.tries += 1
-        self.link.set_state(State.RESUMING)
+        return True
+
+    def _come_back(self, kept: KeptLink, deadline: float) -> None:
+        """Go on, as soon as the front-end's stand-in has every ring given back; after ``deadline`` begin afresh."""
         # Pairs with the fence of a driver that resets while nobody answers: either it sees that we are back, or we see
         # its new incarnation.
         self.link.window.fence()
         if self.link.other_state() == State.ABSENT:
-            return False
+            self._begin_afresh()
+        elif self._take_rings(kept):
+            self._resume(kept)
+        elif self._loop.time() < deadline:
+            self._timer = self._loop.call_later(STANDIN_LOOK_SECONDS, self._come_back, kept, deadline)
+            return
+        else:
+            self._log.warning("the front-end's stand-in does not give a ring back; beginning afresh")
+            self._begin_afresh()
+        self._go_to_work()
+
+    def _take_rings(self, kept: KeptLink) -> bool:
+        """Become the owner of every ring that is gone on with; a driver that has reset since has none."""
+        if self.registers.incarnation() != kept.incarnation:
+            return True
+        return all(state.hold() for state in self._queues if kept.enabled(state.index))
+
+    def _resume(self, kept: KeptLink) -> None:
+        """What the predecessor left is gone on with from here."""
         self._present = True
         self.epoch, self._incarnation = kept.epoch, kept.incarnation
         same_driver = self.registers.incarnation() == self._incarnation
@@ -146,7 +180,6 @@ class DeviceTransport:
         self.link.set_state(State.READY)
         if same_driver:
             self._go_on(kept)
-        return True
 
     def _restore(self, kept: KeptLink) -> IvshmemVirtioError | None:
         """Private state as the predecessor had it; what speaks against its rings, if something does."""
@@ -159,7 +192,7 @@ class DeviceTransport:
         for state in self._queues:
             if kept.restore_queue(state):
                 try:
-                    self._open_ring(state, resume=True)
+                    self._open_ring(state, resume=True, answered=state.found_owner != kept.ring_owner(state.index))
                 except (RingViolation, OutsideWindow) as found:
                     violation = found
         return violation
@@ -199,6 +232,13 @@ class DeviceTransport:
         self._kept = None
         self._forget_driver()
         self.link.set_state(State.ABSENT)
+
+    def _start_over(self, taken: RingTaken) -> None:
+        """We stood still for so long that a ring was taken from us: what it says is not for us to go on from."""
+        self._log.warning("%s; beginning afresh", taken)
+        self._forget_driver()
+        self._present, self._incarnation = False, 0
+        self._begin_afresh()
 
     def _keep(self) -> None:
         """Store what a successor needs, before a transaction is answered and before the device acts on it."""
@@ -262,6 +302,8 @@ class DeviceTransport:
     def _restore_header(self) -> None:
         """A front-end may have written over anything; the next one is to find what it needs."""
         self.registers.restore(self.epoch, self._session, self.device.config, self._queues)
+        for state in self._queues:
+            state.clear_owner()
         if self.link.own_state() != State.READY:
             self.link.set_state(State.READY)
 
@@ -377,10 +419,12 @@ class DeviceTransport:
             return
         self._hand_over_queues()
 
-    def _open_ring(self, state: QueueState, *, resume: bool) -> None:
+    def _open_ring(self, state: QueueState, *, resume: bool, answered: bool = False) -> None:
         """Raises RingViolation and OutsideWindow where the ring is not as it must be."""
         record = self._kept.ring_record(state.index) if self._kept is not None else None
-        ring = state.build(self.link.window, self.features, self.registers.layout.end, record, resume=resume)
+        ring = state.build(
+            self.link.window, self.features, self.registers.layout.end, record, resume=resume, answered=answered
+        )
         state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
 
     def _reset_queue(self, state: QueueState) -> None:
@@ -464,6 +508,10 @@ class DeviceTransport:
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
+    def _share(self, queue: int) -> RingShare:
+        layout = self.registers.layout
+        return RingShare(self.link.window, layout.queue_line(queue), layout.in_flight_hint(queue))
+
     def _device_vector(self, queue: int) -> int:
         """Own vector for kicks of a queue: one each while they last, vector 0 for all when there is no other."""
         return 1 + queue % (self.link.vectors - 1) if self.link.vectors > 1 else 0
@@ -476,6 +524,8 @@ class DeviceTransport:
         try:
             self.device.handle_queue(queue)
             queue.flush()
+        except RingTaken as taken:
+            self._start_over(taken)
         except (RingViolation, OutsideWindow) as violation:
             self._break(violation)
         except Exception:

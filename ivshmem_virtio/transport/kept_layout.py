@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 STATE_MAGIC = b"IVSHMVST"
-STATE_VERSION = 2
+STATE_VERSION = 3
 IDENTITY_SIZE = 32
 
 
@@ -71,9 +71,10 @@ class QueueRecord(IntEnum):
     NEXT_SEQUENCE = 0x30
     RING_ENABLED = 0x38
     RING_LARGEST = 0x3C
+    RING_OWNER = 0x40
 
 
-QUEUE_RECORD_SIZE = 0x40
+QUEUE_RECORD_SIZE = 0x80
 
 
 class InFlightRecord(IntEnum):

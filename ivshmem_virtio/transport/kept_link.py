@@ -200,7 +200,15 @@ class KeptLink:
         queue.driver = self.window.load64(record + QueueRecord.RING_DRIVER)
         queue.device = self.window.load64(record + QueueRecord.RING_DEVICE)
         queue.driver_vector = self.window.load32(record + QueueRecord.DRIVER_VECTOR)
-        return self.window.load32(record + QueueRecord.RING_ENABLED) == 1
+        return self.enabled(queue.index)
+
+    def enabled(self, index: int) -> bool:
+        """Whether a queue was live."""
+        return self.window.load32(self._queues[index] + QueueRecord.RING_ENABLED) == 1
+
+    def ring_owner(self, index: int) -> int:
+        """Owner word under which the ring of a queue was last written."""
+        return self.window.load32(self._queues[index] + QueueRecord.RING_OWNER)
 
     def in_flight(self, index: int) -> int:
         """Chains of a queue that were taken and not returned; right after a resumption, those to be taken again."""

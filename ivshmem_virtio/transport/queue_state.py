@@ -9,6 +9,7 @@ from ivshmem_virtio.core import DeviceQueue, Window
 from ivshmem_virtio.link.layout import SplitPlacement
 from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.transport.queue import Queue
+from ivshmem_virtio.transport.ring_share import RingNotFree, RingShare
 
 
 @dataclass
@@ -19,6 +20,7 @@ class QueueState:
     largest: int
     device_vector: int
     block: int
+    share: RingShare | None = None
     size: int = 0
     driver_vector: int = 0
     desc: int = 0
@@ -40,8 +42,24 @@ class QueueState:
     def enabled(self) -> bool:
         return self.queue is not None
 
+    @property
+    def found_owner(self) -> int:
+        """Owner word of the ring before it was taken."""
+        return self.share.found if self.share is not None else 0
+
+    def hold(self) -> bool:
+        """Whether the used ring is ours to write, now if it was not yet."""
+        return self.share is None or bool(self.share.word) or self.share.take()
+
+    def clear_owner(self) -> None:
+        """The used ring is nobody's, whatever a front-end that is gone has left there. Only after ``reset``."""
+        if self.share is not None:
+            self.share.clear()
+
     def reset(self) -> None:
-        """Back to what the host placed; the ring is forgotten."""
+        """Back to what the host placed; the ring is forgotten, and nobody's."""
+        if self.share is not None:
+            self.share.give_back()
         placed = SplitPlacement.at(self.block, self.largest)
         self.size = self.largest
         self.driver_vector = 0
@@ -56,12 +74,17 @@ class QueueState:
         record: tuple[Window, int] | None = None,
         *,
         resume: bool = False,
+        answered: bool = False,
     ) -> DeviceQueue:
         """The ring as the driver placed it; raises RingViolation or OutsideWindow when it may not lie there.
 
-        ``record``: where the ring keeps what is in flight, ``resume``: to go on from what stands there.
+        ``record``: where the ring keeps what is in flight, ``resume``: to go on from what stands there, ``answered``:
+        which the front-end's stand-in may have answered meanwhile.
         """
         where, offset = record or (None, 0)
+        share = self.share
+        if not self.hold():
+            raise RingNotFree(f"queue {self.index}: its used ring belongs to the driver's stand-in")
         return DeviceQueue(
             window,
             self.size,
@@ -74,4 +97,8 @@ class QueueState:
             record=where,
             record_offset=offset,
             resume=resume,
+            answered=answered,
+            owner=share.owner if share is not None else 0,
+            owner_word=share.word if share is not None else 0,
+            hint=share.hint if share is not None else 0,
         )

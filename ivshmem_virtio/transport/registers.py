@@ -54,6 +54,7 @@ class Registers:
             offset, length = layout.ring_block(queue.index)
             window.store64(line + QueueLine.RING_OFFSET, offset)
             window.store32(line + QueueLine.RING_LENGTH, length)
+            window.store32(line + QueueLine.IN_FLIGHT, layout.in_flight_hint(queue.index))
 
     def restore(self, epoch: int, session: int, config: bytes, queues: list[QueueState]) -> None:
         """The header as it was, where a front-end has written over what is not its own. Only while none is there that

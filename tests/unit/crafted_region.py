@@ -7,7 +7,7 @@ import os
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.directory_writer import DirectoryWriter
-from ivshmem_virtio.link.layout import BACKEND, FRONTEND, FrontendLine, Header, LinkLayout
+from ivshmem_virtio.link.layout import BACKEND, FRONTEND, FrontendLine, Header, LinkLayout, QueueLine
 from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.memory.region import Region
 from ivshmem_virtio.service.config import Config, select_guest
@@ -56,6 +56,10 @@ class CraftedLink:
         state = self.queues[queue]
         self.window.store16(state.driver + 2, available)
         self.window.store16(state.device + 2, used)
+
+    def own(self, queue: int, word: int) -> None:
+        """Somebody has the used ring of a queue."""
+        self.window.store32(self.map.queue_line(queue) + QueueLine.OWNER, word)
 
     def close(self) -> None:
         self.window.close()

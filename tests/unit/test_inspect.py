@@ -15,9 +15,18 @@ import pytest
 from ivshmem_virtio.cli.main import run
 from ivshmem_virtio.inspect.diagnosis import BACK_END, FRONT_END, NOBODY, Finding, diagnose
 from ivshmem_virtio.inspect.guest_view import GuestView, view_guest
-from ivshmem_virtio.inspect.names import field_name, queue_name, state_name, status_names
+from ivshmem_virtio.inspect.names import field_name, owner_name, queue_name, state_name, status_names
 from ivshmem_virtio.inspect.status_file import read_status
-from ivshmem_virtio.link.layout import BACKEND, FRONTEND, BackendLine, FrontendLine, Header, SplitPlacement
+from ivshmem_virtio.link.layout import (
+    BACKEND,
+    FRONTEND,
+    OWNER_BITS,
+    BackendLine,
+    FrontendLine,
+    Header,
+    Owner,
+    SplitPlacement,
+)
 from ivshmem_virtio.service.config import Config
 from ivshmem_virtio.transport.transaction import Transaction
 from tests.unit.crafted_region import CraftedLink, CraftedRegion
@@ -95,6 +104,7 @@ CASES: list[tuple[str, Callable[[CraftedLink], None], str, str]] = [
     ("set-up", lambda link: link.registers.show_status(11), FRONT_END, "has still to finish its set-up"),
     ("configuration", lambda link: link.registers.raise_config_event(), FRONT_END, "look at a configuration change"),
     ("event byte", lambda link: link.registers.raise_queue_event(0), FRONT_END, "queue 0 (request): has still to look"),
+    ("stand-in", lambda link: link.own(0, Owner.FRONTEND), FRONT_END, "queue 0 (request): its stand-in has the ring"),
     ("requests", lambda link: link.set_indices(0, 7, 4), BACK_END, "queue 0 (request): owes 3 answers"),
     ("wrapped", lambda link: link.set_indices(0, 2, 65534), BACK_END, "queue 0 (request): owes 4 answers"),
     ("used ahead", lambda link: link.set_indices(0, 4, 7), FRONT_END, "further apart than 256 entries"),
@@ -311,6 +321,7 @@ def test_garbage_is_shown_never_fatal(seed: int, service: ServiceFile, config: C
 def test_json_keys(service: ServiceFile, region: CraftedRegion, capsys: pytest.CaptureFixture[str]) -> None:
     """Programs read these: a key may be added, none may go."""
     transaction(region.links["root"])
+    region.links["root"].own(0, 9 << OWNER_BITS | Owner.BACKEND)
     assert run(["inspect", str(service.path), "web", "--json", "--observe", "0"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document.keys() >= {"version", "service", "guests"}
@@ -329,18 +340,24 @@ def test_json_keys(service: ServiceFile, region: CraftedRegion, capsys: pytest.C
     assert link["backend"].keys() >= {"capabilities", "epoch", "session", "heartbeat", "acknowledged"}
     assert link["frontend"].keys() >= {"incarnation", "capabilities", "peer", "heartbeat"}
     assert link["queues"][0].keys() >= {
-        "index", "name", "place", "indices", "outstanding", "owner", "event", "problem",
+        "index", "name", "place", "indices", "outstanding", "owner", "owner_changes", "event", "problem",
     }  # fmt: skip
+    assert (link["queues"][0]["owner"], link["queues"][0]["owner_changes"]) == (Owner.BACKEND, 9)
 
 
 def test_text_says_the_same(service: ServiceFile, region: CraftedRegion, capsys: pytest.CaptureFixture[str]) -> None:
     region.links["root"].set_indices(0, 9, 2)
     region.links["rng"].set_state(FRONTEND, 0)
+    region.links["root"].own(0, 7 << OWNER_BITS | Owner.BACKEND)
     assert run(["inspect", str(service.path), "--observe", "0"]) == 0
     output = capsys.readouterr().out
     assert "back-end: queue 0 (request): owes 7 answers" in output
     assert "front-end: absent: the back-end waits for a driver" in output
     assert "transmit" in output
+    (row,) = [
+        line for line in output.splitlines() if line.strip().startswith("0") and "request" in line and "256" in line
+    ]
+    assert "back-end" in row
     assert "epoch e70c" in output
 
 
@@ -361,6 +378,7 @@ def test_other_words() -> None:
         "receive", "transmit", "control receive", "control transmit", "port 1 receive", "port 1 transmit",
     ]  # fmt: skip
     assert queue_name(99, 4) == "request"
+    assert [owner_name(owner) for owner in (None, 0, 1, 2, 3)] == ["-", "nobody", "back-end", "stand-in", "invalid (3)"]
 
 
 def test_incarnation_of_a_front_end_line(config: Config, root: CraftedLink) -> None:

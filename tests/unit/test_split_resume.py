@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from ivshmem_virtio.core import Chain, DeviceQueue
-from ivshmem_virtio.errors import AvailableIndexJump, BufferOutsideWindow, HeadInFlight, UsedIndexChanged
+from ivshmem_virtio.errors import AvailableIndexJump, BufferOutsideWindow, HeadInFlight, RingTaken, UsedIndexChanged
 from ivshmem_virtio.transport.kept_layout import (
     IN_FLIGHT_RECORD_SIZE,
     QUEUE_RECORD_SIZE,
@@ -239,3 +239,139 @@ def come_back(rig: Rig) -> None:
         chains.append(chain)
     queue.push(chains[-1], 0)
     queue.publish()
+
+
+# -- a stand-in of the driver's side -----------------------------------------------------------------------------------
+
+OWNER, HINT = 0x5000, 0x5040
+
+
+class SharedRig(Rig):
+    """The same with an owner word and a hint beside the ring."""
+
+    def owned(self, word: int, *, resume: bool, answered: bool = False) -> DeviceQueue:
+        self.window.store32(OWNER, word)
+        return DeviceQueue(
+            self.window, SIZE, DESC, DRIVER, DEVICE, event_idx=True, indirect=True, record=self.kept,
+            record_offset=RECORD, resume=resume, answered=answered, owner=OWNER, owner_word=word, hint=HINT,
+        )  # fmt: skip
+
+    @property
+    def hinted(self) -> list[int]:
+        return [head for head in range(SIZE) if self.window.load8(HINT + head)]
+
+    def stand_in(self, *answers: int) -> None:
+        """Answer these heads in the place of the device."""
+        for head in answers:
+            self.use(self.used_index, head, 0)
+            self.window.store16(DEVICE + 2, (self.used_index + 1) & 0xFFFF)
+
+
+def test_the_hint_names_what_is_in_flight() -> None:
+    rig = SharedRig()
+    rig.window.write(HINT, b"\1" * SIZE)
+    queue = rig.owned(5, resume=False)
+    assert rig.hinted == []
+    rig.make_available(6, 1, 3)
+    six, one = pop(queue), pop(queue)
+    assert rig.hinted == [1, 6]
+    queue.push(six, 0)
+    assert rig.hinted == [1]
+    queue.publish()
+    queue.push(one, 0)
+    successor = rig.owned(9, resume=True)
+    assert rig.hinted == [1], "pushed but not published: it is in flight again"
+    assert heads(successor) == [1, 3]
+    assert rig.hinted == [1, 3]
+
+
+def test_the_hint_is_clear_before_the_used_index_moves() -> None:
+    rig = SharedRig()
+    queue = rig.owned(5, resume=False)
+    rig.make_available(6, 1)
+    six, one = pop(queue), pop(queue)
+
+    def serve() -> None:
+        queue.push(one, 0)
+        queue.push(six, 0)
+        queue.publish()
+
+    for memory in every_instant(serve, lambda: rig.window.read(HINT, SIZE) + rig.window.read(DEVICE, 4)):
+        if memory[SIZE + 2] == 2:
+            assert memory[:SIZE] == bytes(SIZE)
+
+
+def test_a_ring_that_was_taken_is_not_written() -> None:
+    rig = SharedRig()
+    queue = rig.owned(5, resume=False)
+    rig.make_available(6, 1)
+    six, one = pop(queue), pop(queue)
+    queue.push(six, 3)
+    rig.window.store32(OWNER, 6)
+    before = rig.memory()
+    assert not queue.publish()
+    queue.push(one, 3)
+    assert not queue.publish()
+    assert rig.memory() == before
+    assert queue.broken
+    with pytest.raises(RingTaken, match="owner word"):
+        queue.pop()
+
+
+def test_what_a_stand_in_answered_is_not_answered_again() -> None:
+    rig = SharedRig()
+    queue = rig.owned(5, resume=False)
+    rig.make_available(6, 1, 3)
+    pop(queue), pop(queue)
+    rig.stand_in(6, 1, 3)
+    rig.make_available(2)
+    successor = rig.owned(9, resume=True, answered=True)
+    assert successor.index == 3
+    assert rig.record(QueueRecord.RING_OWNER) == 9
+    assert heads(successor) == [2]
+    assert rig.hinted == [2]
+
+
+def test_a_stand_in_that_answered_nothing_changes_nothing() -> None:
+    rig = SharedRig()
+    queue = rig.owned(5, resume=False)
+    rig.make_available(6, 1)
+    pop(queue)
+    assert heads(rig.owned(9, resume=True, answered=True)) == [6, 1]
+
+
+def test_an_index_that_moved_without_a_stand_in() -> None:
+    rig = SharedRig()
+    queue = rig.owned(5, resume=False)
+    rig.make_available(6)
+    pop(queue)
+    rig.stand_in(6)
+    with pytest.raises(UsedIndexChanged):
+        rig.owned(9, resume=True, answered=False)
+
+
+def test_killed_at_every_instant_of_coming_back_behind_a_stand_in() -> None:
+    """Killed before, while, and after it publishes a batch; then the stand-in answers all; then killed again."""
+    rig = SharedRig()
+    queue = rig.owned(5, resume=False)
+    order = [6, 1, 3, 0]
+    rig.make_available(*order)
+    chains = [pop(queue) for _ in range(3)]
+
+    def publish() -> None:
+        queue.push(chains[1], 0)
+        queue.push(chains[0], 0)
+        queue.publish()
+
+    for memory in every_instant(publish, rig.memory):
+        rig.put_back(memory)
+        rig.stand_in(*[head for head in order if head not in rig.came_back()])
+        for later in every_instant(lambda: behind_a_stand_in(rig), rig.memory):
+            rig.put_back(later)
+            answered = rig.record(QueueRecord.RING_OWNER) != 9
+            assert heads(rig.owned(9, resume=True, answered=answered)) == []
+            assert rig.record(QueueRecord.IN_FLIGHT_COUNT) == 0
+
+
+def behind_a_stand_in(rig: SharedRig) -> None:
+    rig.owned(9, resume=True, answered=True)
