@@ -69,7 +69,7 @@ PLANTED = {
         resume = rings.Rings.resume
 
         def forgetful(self):
-            rings.RECORDS.zero(self.record_at + 0x40, 8)
+            rings.RECORDS.zero(self.record_at + rings.QUEUE_RECORD_SIZE, 8)
             resume(self)
 
         rings.STEPS = tuple(forgetful if step is resume else step for step in rings.STEPS)

@@ -57,7 +57,8 @@ IN_A_CELL: dict[tuple[str, str], type[IntEnum]] = {
 }
 ROOM = {"field": 0x40, "entry field": layout.DIRECTORY_ENTRY_SIZE, "line 0 field": 64, "line 1 field": 64,
         "queue line field": 64, "state field": 0x40, "link record field": state.LINK_RECORD_SIZE,
-        "queue record field": state.QUEUE_RECORD_SIZE, "in-flight record field": state.IN_FLIGHT_RECORD_SIZE}  # fmt: skip
+        "queue record field": state.QUEUE_RECORD_SIZE,
+        "in-flight record field": state.IN_FLIGHT_RECORD_SIZE}  # fmt: skip
 ONE_OF_EACH = re.compile(r"(\d+) ([a-z][a-z' -]*?)(?:,|$)")
 
 
