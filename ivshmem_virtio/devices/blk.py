@@ -27,6 +27,7 @@ from ivshmem_virtio.devices.blk_request import (
 )
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
 from ivshmem_virtio.devices.own_time import own_time
+from ivshmem_virtio.devices.resource import Access, Resource
 from ivshmem_virtio.transport.queue import Queue
 
 _log = logging.getLogger("ivshmem_virtio.device.blk")
@@ -196,6 +197,11 @@ class Blk(Device):
             self.image.flush()
         except OSError as error:
             _log.error("%s: flush on the way to writethrough: %s", self.name, error.strerror)
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The image."""
+        return [Resource(self.path, Access.READ if self.read_only else Access.WRITE)]
 
     def open(self, loop: AbstractEventLoop) -> None:
         """Open and lock the image; waits a bounded time for the lock. Raises ImageMissing, ImageForbidden, ..."""

@@ -16,6 +16,7 @@ from ivshmem_virtio.devices.console_port import Port
 from ivshmem_virtio.devices.console_spec import SinkSpec, make_sink
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
 from ivshmem_virtio.devices.own_time import own_time
+from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.transport.queue import Queue
 
 _log = logging.getLogger("ivshmem_virtio.device.console")
@@ -134,6 +135,11 @@ class Console(Device):
         """``emerg_wr``: one character of a guest that has no queues yet, or none any more (virtio 1.4, 5.3.5)."""
         if offset == EMERG_WRITE_OFFSET:
             self.ports[0].sink.write(data[:1])
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """What the sinks of all ports need."""
+        return [resource for port in self.ports for resource in port.sink.resources]
 
     def open(self, loop: AbstractEventLoop) -> None:
         """Set up every sink; raises SinkUnusable."""

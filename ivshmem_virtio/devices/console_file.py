@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 
 from ivshmem_virtio.devices.console_sink import DescriptorSink
+from ivshmem_virtio.devices.resource import Access, Resource
 
 _log = logging.getLogger("ivshmem_virtio.device.console")
 
@@ -18,6 +20,11 @@ class FileSink(DescriptorSink):
         super().__init__(history=history)
         self.path = path
         self._fd = -1
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The file."""
+        return [Resource(self.path, Access.CREATE)]
 
     def _where(self) -> str:
         return self.path

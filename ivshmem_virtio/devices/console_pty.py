@@ -11,8 +11,10 @@ import struct
 import termios
 import tty
 from asyncio import TimerHandle
+from collections.abc import Sequence
 
 from ivshmem_virtio.devices.console_sink import DescriptorSink, SinkUnusable
+from ivshmem_virtio.devices.resource import Access, Resource
 
 _log = logging.getLogger("ivshmem_virtio.device.console")
 
@@ -39,6 +41,12 @@ class PtySink(DescriptorSink):
         self._master = -1
         self._size = (0, 0)
         self._timer: TimerHandle | None = None
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """Terminals, and the link."""
+        terminals = [Resource("/dev/ptmx", Access.WRITE), Resource("/dev/pts", Access.WRITE)]
+        return [*terminals, Resource(self.link, Access.LINK)] if self.link is not None else terminals
 
     def _where(self) -> str:
         return self.link or self.path or "pty"

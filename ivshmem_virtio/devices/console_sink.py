@@ -11,9 +11,11 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
+from collections.abc import Sequence
 from typing import Protocol
 
 from ivshmem_virtio.devices.device import DeviceError
+from ivshmem_virtio.devices.resource import Resource
 
 _log = logging.getLogger("ivshmem_virtio.device.console")
 
@@ -50,6 +52,11 @@ class Sink(ABC):
         self.connected = False
         self.dropped = 0
         """Bytes of output lost because the host did not take them."""
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """Every path on the host that it opens."""
+        return ()
 
     @abstractmethod
     def open(self, loop: AbstractEventLoop, user: SinkUser, label: str) -> None:

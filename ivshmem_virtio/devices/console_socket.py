@@ -8,8 +8,10 @@ import select
 import socket
 import stat
 from asyncio import TimerHandle
+from collections.abc import Sequence
 
 from ivshmem_virtio.devices.console_sink import DescriptorSink, SinkUnusable
+from ivshmem_virtio.devices.resource import Access, Resource
 
 WATCH_SECONDS = 0.25
 BACKLOG = 8
@@ -25,6 +27,11 @@ class SocketSink(DescriptorSink):
         self._client: socket.socket | None = None
         self._accepting = False
         self._timer: TimerHandle | None = None
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The socket."""
+        return [Resource(self.path, Access.LISTEN)]
 
     def _where(self) -> str:
         return self.path

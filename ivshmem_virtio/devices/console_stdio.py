@@ -8,9 +8,11 @@ import select
 import stat
 import termios
 from asyncio import TimerHandle
+from collections.abc import Sequence
 
 from ivshmem_virtio.devices.console_pty import WATCH_SECONDS, terminal_size
 from ivshmem_virtio.devices.console_sink import DescriptorSink
+from ivshmem_virtio.devices.resource import Access, Resource
 
 
 def pollable(fd: int) -> bool:
@@ -49,6 +51,11 @@ class StdioSink(DescriptorSink):
         self._saved: list[int | list[bytes | int]] | None = None
         self._size = (0, 0)
         self._timer: TimerHandle | None = None
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """What the service was started on: it is opened anew."""
+        return [Resource(f"/proc/self/fd/{fd}", Access.WRITE) for fd in self._fds]
 
     def _where(self) -> str:
         return "standard input and output"

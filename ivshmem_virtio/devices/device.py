@@ -8,6 +8,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.served_device import DriverHandle
@@ -52,6 +53,11 @@ class Device(ABC):
 
     def write_config(self, offset: int, data: bytes) -> None:  # noqa: B027 - most devices have no writable field
         """The driver wrote a field named in ``writable_config``."""
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """Every path on the host that ``open``, and anything after it, opens: the process gives up all others."""
+        return ()
 
     @property
     def identity(self) -> str:

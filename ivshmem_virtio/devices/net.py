@@ -29,6 +29,7 @@ from ivshmem_virtio.devices.net_stream import StreamVia
 from ivshmem_virtio.devices.net_switch import Switch, SwitchVia
 from ivshmem_virtio.devices.net_tap import TapVia
 from ivshmem_virtio.devices.net_via import NetCounters, Piece, Via, ViaError
+from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingViolation
 from ivshmem_virtio.transport.queue import Queue
 
@@ -120,6 +121,11 @@ class Net(Device):
         return _CONFIG.pack(self.mac, _STATUS_LINK_UP if self._link_up else 0, 1, self.mtu or 0)
 
     # -- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """What the way out needs."""
+        return self._via.resources
 
     def open(self, loop: AbstractEventLoop) -> None:
         self._loop = loop

@@ -13,6 +13,7 @@ import socket
 import stat
 import struct
 from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Sequence
 
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.net_header import (
@@ -23,6 +24,7 @@ from ivshmem_virtio.devices.net_header import (
     check_transmitted,
 )
 from ivshmem_virtio.devices.net_via import Port, Via, ViaError
+from ivshmem_virtio.devices.resource import Access, Resource
 
 FIRST_RETRY = 0.1
 LONGEST_RETRY = 2.0
@@ -59,6 +61,11 @@ class StreamVia(Via):
         return len(self._output) < OUTPUT_LIMIT
 
     # -- connection ---------------------------------------------------------------------------------------------------
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The socket."""
+        return [Resource(self.path, Access.LISTEN if self.listen else Access.CONNECT)]
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
         self._loop, self._port = loop, port

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Sequence
 
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.net_header import (
@@ -22,6 +23,7 @@ from ivshmem_virtio.devices.net_header import (
     Feature,
 )
 from ivshmem_virtio.devices.net_via import Port, Via, ViaError
+from ivshmem_virtio.devices.resource import Access, Resource
 
 TUN_DEVICE = "/dev/net/tun"
 RETRY = 1.0
@@ -61,6 +63,11 @@ class TapVia(Via):
         self._held: bytes | None = None
         self._reading = False
         self._retry: TimerHandle | None = None
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The device behind every tap interface."""
+        return [Resource(TUN_DEVICE, Access.WRITE)]
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
         self._loop, self._port = loop, port

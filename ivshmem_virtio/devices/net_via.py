@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.device import DeviceError
+from ivshmem_virtio.devices.resource import Resource
 
 
 class ViaError(DeviceError):
@@ -77,6 +78,11 @@ class Via(ABC):
     def ready(self) -> bool:
         """Whether ``transmit`` may be called; frames stay in the guest's ring meanwhile."""
         return True
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """Every path on the host that it opens."""
+        return ()
 
     @abstractmethod
     def open(self, loop: AbstractEventLoop, port: Port) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
 from ivshmem_virtio.devices.own_time import own_time
+from ivshmem_virtio.devices.resource import Access, Resource
 from ivshmem_virtio.transport.queue import Queue
 
 _log = logging.getLogger("ivshmem_virtio.device.rng")
@@ -65,6 +66,11 @@ class Rng(Device):
     def queue_sizes(self) -> Sequence[int]:
         """The request queue."""
         return [self._queue_size]
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        """The source."""
+        return [Resource(self.source, Access.READ)]
 
     def open(self, loop: AbstractEventLoop) -> None:
         """Open the source; raises EntropySourceUnusable."""

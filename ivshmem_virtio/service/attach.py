@@ -66,7 +66,7 @@ async def _attach(config: Config, guest: GuestConfig, socket: Path, readiness: R
         host = DeviceHost()
         try:
             DirectoryWriter(client.memory, client.memory_size).set_up(layouts)
-            config.service.runtime_dir.mkdir(parents=True, exist_ok=True)
+            config.status_file(guest).parent.mkdir(parents=True, exist_ok=True)
             by_offset = {layout.offset: frontend for layout, frontend in frontends}
             attachment = _attachment(config, guest, links, layouts)
             host.add(attachment, client.own_vectors, partial(make_link, client, by_offset))
@@ -126,4 +126,4 @@ def _attachment(
         ServedLink(layout, link.device.type, link.device.keys, link.device.absence)
         for link, layout in zip(links, layouts, strict=True)
     ]
-    return Attachment(guest.name, FRONTEND, str(config.status_file(guest)), None, served)
+    return Attachment(guest.name, FRONTEND, str(config.status_file(guest)), None, served, confined=False)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ivshmem_virtio.link.layout import LinkLayout
@@ -51,6 +51,8 @@ class Attachment:
     status_file: str
     trace_file: str | None
     links: Sequence[ServedLink]
+    confined: bool = True
+    """Whether the process is to give up what it does not need."""
 
     def message(self) -> dict[str, Any]:
         """As it travels over the channel."""
@@ -60,4 +62,7 @@ class Attachment:
     def of(cls, message: Mapping[str, Any]) -> Attachment:
         """The inverse of ``message``."""
         links = [ServedLink(**{**link, "layout": LinkLayout(**link["layout"])}) for link in message["links"]]
-        return cls(message["guest"], message["frontend_peer"], message["status_file"], message["trace_file"], links)
+        return cls(**{key: value for key, value in message.items() if key in _PLAIN}, links=links)
+
+
+_PLAIN = {field.name for field in fields(Attachment)} - {"links"}

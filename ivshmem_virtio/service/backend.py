@@ -10,8 +10,10 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
+from ivshmem_virtio.devices.resource import Access, Resource
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.link.layout import BACKEND, LinkLayout
 from ivshmem_virtio.peer.doorbells import Doorbells
@@ -19,6 +21,7 @@ from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.peer.v1 import V1Link
 from ivshmem_virtio.service.attachment import Attachment, Descriptors
 from ivshmem_virtio.service.channel import Channel, Message
+from ivshmem_virtio.service.confinement import Rights, confine
 from ivshmem_virtio.service.device_host import DeviceHost
 from ivshmem_virtio.service.log import configure_logging
 
@@ -31,7 +34,7 @@ class Backend:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._host = DeviceHost()
+        self._host: DeviceHost | None = None
         self._guests: list[str] = []
 
     def run(self) -> None:
@@ -46,11 +49,14 @@ class Backend:
                 else:
                     self._attach(message, descriptors)
         finally:
-            self._host.stop()
+            if self._host is not None:
+                self._host.stop()
 
     def _attach(self, message: Message, descriptors: list[int]) -> None:
         attachment = Attachment.of(message)
         files = Descriptors.of(descriptors)
+        if self._host is None:
+            self._host = DeviceHost(partial(confine_for, attachment) if attachment.confined else None)
         try:
             self._host.add(attachment, files.own, partial(make_link, files, attachment.frontend_peer), files.state)
         except (IvshmemVirtioError, OSError) as error:
@@ -61,6 +67,12 @@ class Backend:
         # Every slice is mapped by now; the region as a whole stays out of reach of this process.
         os.close(files.region)
         os.close(files.state)
+
+
+def confine_for(attachment: Attachment, resources: Sequence[Resource]) -> Rights:
+    """Give up everything but what these devices need, and the folder of the status file."""
+    trace = [Resource(attachment.trace_file, Access.CREATE)] if attachment.trace_file is not None else []
+    return confine([*resources, *trace], [Path(attachment.status_file).parent])
 
 
 def make_link(files: Descriptors, frontend_peer: int, layout: LinkLayout, own_vectors: Sequence[int]) -> Link:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StrictInt, StrictStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationInfo, field_validator, model_validator
 
 from ivshmem_virtio.link.layout import DIRECTORY_ENTRIES, PAGE_SIZE
 from ivshmem_virtio.service.config_devices import DeviceConfig, NetConfig
@@ -37,6 +37,7 @@ class ServiceConfig(Table):
     runtime_dir: HostPath
     mode: Annotated[StrictInt, Field(ge=0)] = 0o600
     owner: StrictStr | None = None
+    confine: StrictBool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -127,5 +128,5 @@ class Config(Table):
 
     def status_file(self, guest: GuestConfig, switch: str | None = None) -> Path:
         """Where a back-end says what only it knows (read by ``inspect``): the guest's own, or that of a switch."""
-        part = "" if switch is None else f".switch-{switch}"
-        return self.service.runtime_dir / f"{guest.name}{part}.status.json"
+        folder = Path("backends", guest.name) if switch is None else Path("switches", switch)
+        return self.service.runtime_dir / folder / f"{guest.name}.json"

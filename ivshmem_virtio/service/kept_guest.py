@@ -69,9 +69,8 @@ class KeptGuest:
         if backend not in self._states:
             self._states[backend] = os.memfd_create(f"ivshmem-virtio-state.{self.name}.{backend}", os.MFD_CLOEXEC)
         served = [ServedLink(link.layout, link.device.type, link.device.keys, link.device.absence) for link in links]
-        status = self._config.status_file(self._guest)
-        if backend != MAIN_BACKEND:
-            status = status.with_name(f"{self.name}.{backend.replace(' ', '-')}.status.json")
+        status = self._config.status_file(self._guest, links[0].switch)
+        status.parent.mkdir(parents=True, exist_ok=True)
         descriptors = Descriptors(
             self._region.memory,
             self._states[backend],
@@ -79,7 +78,8 @@ class KeptGuest:
             self._doorbells[FRONTEND_PEER],
         )
         trace = str(trace_file) if trace_file is not None else None
-        return Attachment(self.name, FRONTEND_PEER, str(status), trace, served), descriptors
+        confined = self._config.service.confine
+        return Attachment(self.name, FRONTEND_PEER, str(status), trace, served, confined), descriptors
 
     def backend_died(self, backend: str) -> None:
         """Declare its links absent and tell the guest."""

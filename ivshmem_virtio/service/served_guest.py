@@ -64,7 +64,8 @@ class ServedGuest:
         factory: QueueFactory = Queue
         if self._attachment.trace_file is not None:
             factory = Trace(Path(self._attachment.trace_file), served.layout.name, link.window.length).queue
-        make = partial(registry.create, served.kind, served.layout.name, served.layout.rw_size, self._keys(served))
+        keys = plugged(served.keys, self._switches)
+        make = partial(registry.create, served.kind, served.layout.name, served.layout.rw_size, keys)
         return LinkService(served, link, make, self._shared_worker, self._write_status, factory)
 
     def _start(self, state: int | None) -> None:
@@ -89,15 +90,10 @@ class ServedGuest:
         for service, one, record in zip(self._services, opened, kept, strict=True):
             service.serve(one, record)
 
-    def _keys(self, served: ServedLink) -> Mapping[str, Any]:
-        """The configured keys, with the switch of this process where the device is plugged into one."""
-        via = served.keys.get("via")
-        if isinstance(via, Mapping) and "switch" in via:
-            # Only where there is one: a back-end that is started again is waited for.
-            from ivshmem_virtio.devices.net_switch import Switch
-
-            return {**served.keys, "switch": self._switches.setdefault(via["switch"], Switch(via["switch"]))}
-        return served.keys
+    @property
+    def in_trouble(self) -> bool:
+        """Whether a device cannot be served now."""
+        return any(service.trouble is not None for service in self._services)
 
     def beat(self) -> None:
         """One heartbeat on every link."""
@@ -120,3 +116,14 @@ class ServedGuest:
             fresh = path.with_suffix(".new")
             fresh.write_text(json.dumps({"guest": self._attachment.guest, "pid": os.getpid(), "links": links}))
             fresh.replace(path)
+
+
+def plugged(keys: Mapping[str, Any], switches: dict[str, Switch]) -> Mapping[str, Any]:
+    """The configured keys of a device, with the switch itself where the device is plugged into one."""
+    via = keys.get("via")
+    if isinstance(via, Mapping) and "switch" in via:
+        # Only where there is one: a back-end that is started again is waited for.
+        from ivshmem_virtio.devices.net_switch import Switch
+
+        return {**keys, "switch": switches.setdefault(via["switch"], Switch(via["switch"]))}
+    return keys
