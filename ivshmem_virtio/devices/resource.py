@@ -15,7 +15,9 @@ class Access(Enum):
     WRITE = auto()
     """Reads and writes it, changes its length, controls it (ioctl). It exists."""
     CREATE = auto()
-    """As WRITE, and makes it where it is missing; so also beside it, in its folder."""
+    """As WRITE; a file that is made, empty, where it is missing."""
+    FOLDER = auto()
+    """Everything in this folder: files, FIFOs, sockets and links are made, used and removed there."""
     CONNECT = auto()
     """Connects to the unix socket there, whenever there is one."""
     LISTEN = auto()

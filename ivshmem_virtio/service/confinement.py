@@ -7,10 +7,11 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from landlockpy import AccessFS, AccessNet, LandlockError, Ruleset, Scope, abi_version
+from landlockpy import AccessFS, LandlockError, Ruleset, Scope, abi_version
 
 from ivshmem_virtio.devices.resource import Access, Resource
 from ivshmem_virtio.errors import IvshmemVirtioError
@@ -23,16 +24,17 @@ WRITABLE_VARIABLE = "IVSHMEM_VIRTIO_WRITABLE"
 
 _READ = AccessFS.READ_FILE | AccessFS.READ_DIR
 _WRITE = AccessFS.READ_FILE | AccessFS.WRITE_FILE | AccessFS.TRUNCATE | AccessFS.IOCTL_DEV
-_FOLDER = _WRITE | _READ | AccessFS.MAKE_REG | AccessFS.REMOVE_FILE
+_MAKE = AccessFS.MAKE_REG | AccessFS.MAKE_FIFO | AccessFS.MAKE_SOCK | AccessFS.MAKE_SYM
+_FOLDER = _WRITE | _READ | _MAKE | AccessFS.REMOVE_FILE | AccessFS.RESOLVE_UNIX
 _ON_PATH = {
     Access.READ: AccessFS.READ_FILE | AccessFS.IOCTL_DEV,
     Access.WRITE: _WRITE,
     Access.CREATE: _WRITE,
+    Access.FOLDER: _FOLDER,
     Access.CONNECT: AccessFS.RESOLVE_UNIX,
     Access.LISTEN: AccessFS.RESOLVE_UNIX,
 }
 _IN_FOLDER = {
-    Access.CREATE: AccessFS.MAKE_REG,
     Access.CONNECT: AccessFS.RESOLVE_UNIX,
     Access.LISTEN: AccessFS.MAKE_SOCK | AccessFS.REMOVE_FILE | AccessFS.RESOLVE_UNIX,
     Access.LINK: AccessFS.MAKE_SYM | AccessFS.REMOVE_FILE,
@@ -90,13 +92,15 @@ def _restrict_files(resources: Sequence[Resource], folders: Sequence[Path]) -> N
     if not _landlock_works():
         log.warning("this kernel has no Landlock: the back-end keeps its access to files of other guests")
         return
-    with Ruleset(handled_net=AccessNet.NONE, scoped=Scope.SIGNAL | Scope.ABSTRACT_UNIX_SOCKET) as ruleset:
+    with Ruleset(scoped=Scope.SIGNAL | Scope.ABSTRACT_UNIX_SOCKET) as ruleset:
         for folder in _python_folders():
             _allow(ruleset, folder, _READ)
         for folder in (*folders, *_extra_folders()):
             _allow(ruleset, folder, _FOLDER)
         for resource in (*_FOR_EVERYBODY, *resources):
             path = Path(resource.path)
+            if resource.access is Access.CREATE:
+                _make(path)
             _allow(ruleset, path, _ON_PATH.get(resource.access, AccessFS.NONE))
             _allow(ruleset, path.parent, _IN_FOLDER.get(resource.access, AccessFS.NONE))
         ruleset.restrict()
@@ -117,6 +121,12 @@ def _allow(ruleset: Ruleset, path: Path, access: AccessFS) -> None:
         access &= _WRITE | AccessFS.RESOLVE_UNIX
     if access:
         ruleset.allow_path(path, access)
+
+
+def _make(path: Path) -> None:
+    """Rights are given to files that are there. That it cannot be made is for the device to report."""
+    with suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o640))
 
 
 def _python_folders() -> Iterator[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 import pyseccomp
 
@@ -37,6 +38,7 @@ NEEDED = " ".join((_MEMORY, _FILES, _SOCKETS, _WAITING, _THREADS, _SIGNALS, _TIM
 """By name, as the architecture that lacks one has no use for it."""
 
 _CLONE_THREAD = 0x00010000
+_S_IFMT = 0o170000
 
 
 def allow_only_needed() -> None:
@@ -51,6 +53,8 @@ def allow_only_needed() -> None:
     to_itself = pyseccomp.Arg(0, pyseccomp.EQ, os.getpid())
     for name in ("kill", "tgkill"):
         rules.add_rule(pyseccomp.ALLOW, name, to_itself)
+    for name, mode in (("mknod", 1), ("mknodat", 2)):
+        rules.add_rule(pyseccomp.ALLOW, name, pyseccomp.Arg(mode, pyseccomp.MASKED_EQ, _S_IFMT, stat.S_IFIFO))
     # Threads yes, processes no. clone3 hides its flags behind a pointer, so the C library is sent to clone.
     threads = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD)
     rules.add_rule(pyseccomp.ALLOW, "clone", threads)

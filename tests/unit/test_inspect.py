@@ -200,7 +200,7 @@ def write_status(config: Config, **changes: Any) -> Path:
     queue = {"index": 0, "size": 16, "desc": 0x100000, "driver": 0x100100, "device": 0x100200, "enabled": 1}
     link = {"name": "root", "device_id": 2, "offered": 1 << 32 | 1 << 9, "features": 1 << 32, "queues": [queue]}
     path = config.status_file(config.guests[0])
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"guest": "web", "pid": os.getpid(), "links": [link], **changes}))
     return path
 

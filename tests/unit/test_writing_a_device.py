@@ -59,7 +59,7 @@ def test_configuration_of_the_page_is_accepted(module: ModuleType, tmp_path: Pat
     config = parse_config(block("toml"), tmp_path)
     (device,) = config.guests[0].devices
     assert device.shape.device_id == 18
-    assert device.keys == {"path": "/run/demo/power"}
+    assert device.keys == {"path": "/run/buttons/web"}
 
 
 def test_driver_learns_what_kind_of_input_it_is(rig: DriverRig) -> None:
