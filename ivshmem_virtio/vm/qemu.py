@@ -48,7 +48,7 @@ def qemu_arguments(
     can only be reached through the shared memory.
     """
     arguments = [program, "-name", escaped(name), "-nodefaults", "-no-user-config", "-display", "none"]
-    arguments += ["-machine", "q35,sata=off,smbus=off", "-accel", accelerator, "-cpu", processor(accelerator)]
+    arguments += ["-machine", "q35,sata=off,smbus=off", *accelerator_arguments(accelerator)]
     arguments += ["-m", str(memory_mib), "-smp", str(cpus)]
     return [*arguments, *doorbell_arguments(doorbells), *boot_arguments(boot), *extra]
 
@@ -56,18 +56,21 @@ def qemu_arguments(
 def readconfig_arguments(config: Path, *, accelerator: str, boot: Boot, memory_mib: int = 512) -> list[str]:
     """A whole command line whose machine and devices are those of ``config`` (QEMU's -readconfig)."""
     arguments = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-readconfig", str(config)]
-    arguments += ["-accel", accelerator, "-cpu", processor(accelerator), "-m", str(memory_mib)]
+    arguments += [*accelerator_arguments(accelerator), "-m", str(memory_mib)]
     return [*arguments, *boot_arguments(boot)]
 
 
-def processor(accelerator: str) -> str:
-    """The processor model of a guest.
+def accelerator_arguments(accelerator: str) -> list[str]:
+    """Accelerator and processor model, around two faults of QEMU's translator (seen in 7.2).
 
-    QEMU's own translator (seen in 7.2) computes the flags after CMPXCHG16B from a stale state: a guest that is
-    interrupted or saves its flags right there goes on with garbage in EFLAGS, single-stepping and with interrupts
-    enabled. Linux takes other instructions where the processor has not got this one.
+    It computes the flags after CMPXCHG16B from a stale state: a guest that is interrupted or saves its flags right
+    there goes on with garbage in EFLAGS, single-stepping and with interrupts enabled. Linux takes other instructions
+    where the processor has not got this one. And with a thread for each processor, one may translate code that another
+    is patching, and trap on a breakpoint that is long gone ("Oops: int3"; mended in 8.1).
     """
-    return "max,-cx16" if accelerator == "tcg" else "max"
+    if accelerator == "tcg":
+        return ["-accel", "tcg,thread=single", "-cpu", "max,-cx16"]
+    return ["-accel", accelerator, "-cpu", "max"]
 
 
 def boot_arguments(boot: Boot | None) -> list[str]:

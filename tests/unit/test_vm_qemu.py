@@ -41,6 +41,7 @@ def test_what_to_boot_and_what_the_caller_adds() -> None:
     assert arguments[-1] == "-s"
 
 
-def test_translated_guests_lack_the_instruction_that_the_translator_gets_wrong() -> None:
+def test_translated_guests_are_kept_from_what_the_translator_gets_wrong() -> None:
+    assert after(qemu_arguments(doorbells=[], accelerator="tcg"), "-accel") == ["tcg,thread=single"]
     assert after(qemu_arguments(doorbells=[], accelerator="tcg"), "-cpu") == ["max,-cx16"]
     assert after(qemu_arguments(doorbells=[], accelerator="kvm"), "-cpu") == ["max"]
