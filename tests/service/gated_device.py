@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 from asyncio import AbstractEventLoop
+from collections.abc import Sequence
 from pathlib import Path
 
+from ivshmem_virtio.devices.resource import Access, Resource
 from tests.unit.foreign_device import Echo
 
 
@@ -16,6 +18,10 @@ class Gated(Echo):
     def __init__(self, name: str, *, gate: str, window: int) -> None:
         super().__init__(name, depth=8, window=window)
         self._gate = Path(gate)
+
+    @property
+    def resources(self) -> Sequence[Resource]:
+        return [Resource(str(self._gate), Access.READ)]
 
     def open(self, loop: AbstractEventLoop) -> None:
         word = self._gate.read_text() if self._gate.exists() else ""
