@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from statistics import median, quantiles
 
 from tests.figures import Figure
@@ -17,14 +16,17 @@ STARTS = 15
 SEEN_SECONDS = 0.1
 
 
-def outages(completions: Sequence[float], kills: Sequence[float]) -> dict[float, int]:
+Gap = tuple[float, float]
+"""From one completion to the next."""
+
+
+def outages(gaps: Sequence[Gap], kills: Sequence[float]) -> dict[float, int]:
     """From the length of each pause to the number of kills it has in it.
 
     Of a kill it is the longest time between two completions, the second of which came after it, and the first before it
     or (published before, but seen later) shortly after it. Kills between which nothing came back share a pause.
     """
-    gaps = list(pairwise(completions))
-    found: dict[tuple[float, float], int] = {}
+    found: dict[Gap, int] = {}
     for kill in kills:
         candidates = [gap for gap in gaps if gap[1] > kill and gap[0] < kill + SEEN_SECONDS]
         if candidates:
@@ -47,7 +49,7 @@ def in_milliseconds(pauses: Sequence[float], start: float) -> dict[str, Figure]:
     """Columns for a row of figures: the pauses without the start of an interpreter, and that start."""
     assert pauses, "there was no pause"
     net = [max(pause - start, 0.0) for pause in pauses]
-    high = quantiles(net, n=20)[-1] if len(net) > 1 else net[0]
+    high = quantiles(net, n=20, method="inclusive")[-1] if len(net) > 1 else net[0]
     columns = {"median_ms": median(net), "p95_ms": high, "max_ms": max(net), "python_ms": start}
     return {name: round(seconds * 1000) for name, seconds in columns.items()}
 

@@ -42,17 +42,22 @@ _HERE = Path(__file__).resolve().parent
 
 
 def build_initrd(
-    kernel: Kernel, module: Path | None = None, files: Mapping[str, Path] | None = None, packages: Sequence[str] = ()
+    kernel: Kernel,
+    module: Path | None = None,
+    files: Mapping[str, Path] | None = None,
+    packages: Sequence[str] = (),
+    programs: Mapping[str, str] | None = None,
 ) -> Path:
     """The compressed initramfs for ``kernel``; built when no earlier run made the same.
 
     ``module`` is the guest module to load last; ``files`` maps paths in the guest to files here; ``packages`` are
-    Debian packages whose whole trees (with all they depend on) are added, for tests that want more than busybox.
+    Debian packages whose whole trees (with all they depend on) are added, for tests that want more than busybox;
+    ``programs`` maps single programs to the package each is in, and only the libraries they need come along.
     Raises InitrdIncomplete and what fetching packages raises.
     """
     folder = _folder()
     with step(f"building the initramfs for {kernel.release}"):
-        data = _archive(kernel, module, files or {}, packages).compressed()
+        data = _archive(kernel, module, files or {}, packages, programs or {}).compressed()
     target = folder / f"{kernel.release}-{hashlib.sha256(data).hexdigest()[:16]}.cpio.gz"
     if not target.is_file():
         temporary = folder / f".{target.name}.{os.getpid()}"
@@ -77,7 +82,13 @@ def _folder() -> Path:
     return folder
 
 
-def _archive(kernel: Kernel, module: Path | None, files: Mapping[str, Path], packages: Sequence[str]) -> Archive:
+def _archive(
+    kernel: Kernel,
+    module: Path | None,
+    files: Mapping[str, Path],
+    packages: Sequence[str],
+    programs: Mapping[str, str],
+) -> Archive:
     archive = Archive()
     for name in ("dev", "proc", "sys", "run", "tmp", "root", "mnt", "etc"):
         archive.folder(name)
@@ -91,7 +102,9 @@ def _archive(kernel: Kernel, module: Path | None, files: Mapping[str, Path], pac
     if packages:
         _add_trees(archive, packages)
     _add_busybox(archive)
-    _add_programs(archive)
+    _add_programs(archive, PROGRAMS, _DATA)
+    if programs:
+        _add_programs(archive, programs)
     _add_modules(archive, kernel, module)
     archive.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
     archive.file("etc/group", b"root:x:0:\n")
@@ -108,16 +121,16 @@ def _add_busybox(archive: Archive) -> None:
             archive.link(applet, "/bin/busybox")
 
 
-def _add_programs(archive: Archive) -> None:
-    wanted = closure(sorted(set(PROGRAMS.values())))
+def _add_programs(archive: Archive, programs: Mapping[str, str], data: Sequence[str] = ()) -> None:
+    wanted = closure(sorted(set(programs.values())))
     key = hashlib.sha256("\n".join(package.key for package in wanted).encode()).hexdigest()[:16]
     root = unpack_together(f"programs-{key}", wanted)
-    for name in (*PROGRAMS, *_DATA):
+    for name in (*programs, *data):
         if not (root / name).is_file():
             raise InitrdIncomplete(f"/{name} is not in the packages it is expected in")
         if name not in archive:
             archive.copy(name, (root / name).resolve())
-    for program in PROGRAMS:
+    for program in programs:
         for name, library in _libraries(root, root / program):
             if name not in archive:
                 archive.file(name, library.read_bytes(), 0o755)
@@ -128,6 +141,8 @@ def _libraries(root: Path, program: Path) -> list[tuple[str, Path]]:
     loader = root / "lib64" / "ld-linux-x86-64.so.2"
     loader = root / "lib" / "x86_64-linux-gnu" / loader.name if not loader.exists() else loader
     places = [root / "lib/x86_64-linux-gnu", root / "usr/lib/x86_64-linux-gnu"]
+    # Some libraries lie in a folder of their package, which those who need them name in full.
+    places += sorted(path for path in places[1].iterdir() if path.is_dir())
     command = [str(loader), "--inhibit-cache", "--library-path", ":".join(map(str, places)), "--list", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = [(f"lib64/{loader.name}", loader.resolve())]

@@ -10,6 +10,7 @@ import secrets
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,7 @@ def test_every_request_returns_once_however_often_the_backend_is_killed(
     assert fast.order != sorted(fast.order), "nothing came back out of order"
     assert max(slow.held) > 2, "nothing was held for seconds"
     assert len(fast.returned) > kills
-    pauses = outages(fast.returned, killing.result())
+    pauses = outages(list(pairwise(fast.returned)), killing.result())
     figures(
         "disk, driver in user space",
         kills=kills,
