@@ -65,6 +65,8 @@ lint: ext
 	@$(VENV)/bin/mypy
 
 # Guests are booted one at a time, because their tests are about seconds; everything else shares the processors.
+# Back-ends may write where coverage data goes.
+test: export IVSHMEM_VIRTIO_WRITABLE := $(CURDIR)
 test: lint
 	@rm -f .coverage .coverage.*
 	@echo "== tests without guests"
