@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from threading import Event, Thread
 
 from ivshmem_virtio.service.link_service import LinkService, Opened
+from ivshmem_virtio.service.precedence import PATIENCE_SECONDS, Precedence
 from ivshmem_virtio.transport.kept_link import KeptLink
 
 RETRY_SECONDS = 2.0
@@ -23,9 +24,11 @@ class Recovery:
     time-out of the link they are answered with errors. It begins at once and ends with success, or with ``stop``.
     """
 
-    def __init__(self, service: LinkService, kept: KeptLink) -> None:
+    def __init__(self, service: LinkService, kept: KeptLink, precedence: Precedence) -> None:
         self._service = service
         self._kept = kept
+        self._precedence = precedence
+        self._goes_first = not kept.openings
         self._log = logging.getLogger(f"ivshmem_virtio.device.{service.served.layout.name}")
         self._attempt: Future[Opened] | None = None
         self._next_attempt = 0.0
@@ -40,13 +43,17 @@ class Recovery:
         return self._kept.served / 1000 or time.monotonic()
 
     def _run(self) -> None:
-        self._suspect()
+        if not self._goes_first:
+            self._hold_back()
         while not self._stopping:
             now = time.monotonic()
             if self._attempt is None and now >= self._next_attempt:
                 self._begin()
-            if self._attempt is not None and self._attempt.done() and self._end(self._attempt):
-                return
+            if self._attempt is not None and self._attempt.done():
+                served = self._end(self._attempt)
+                self._let_suspects_go()
+                if served:
+                    return
             if not self._service.is_failing and now >= self._deadline:
                 self._fail()
             self._wait()
@@ -60,12 +67,19 @@ class Recovery:
             self._wake.wait(max(0.0, min(due) - time.monotonic()) if due else None)
         self._wake.clear()
 
-    def _suspect(self) -> None:
-        """A device that kills who opens it must not keep the others of its guest from being served."""
+    def _hold_back(self) -> None:
+        """A device that ends who opens it must not keep the others of its guest from being served."""
         beyond = self._kept.openings - MOST_OPENINGS
-        if beyond >= 0:
+        if beyond < 0:
+            self._next_attempt = time.monotonic() + PATIENCE_SECONDS
+            self._precedence.wait(self._go)
+        else:
             self._next_attempt = time.monotonic() + min(RETRY_SECONDS * 2.0**beyond, LONGEST_RETRY_SECONDS)
             self._say(f"{self._kept.openings} back-ends in a row ended while they opened it")
+
+    def _go(self) -> None:
+        self._next_attempt = 0.0
+        self._wake.set()
 
     def _begin(self) -> None:
         self._kept.openings += 1
@@ -84,6 +98,11 @@ class Recovery:
             self._say(str(error) or type(error).__name__)
             return False
         return True
+
+    def _let_suspects_go(self) -> None:
+        if self._goes_first:
+            self._goes_first = False
+            self._precedence.one_ended()
 
     def _serve(self, opened: Opened) -> None:
         waited = time.monotonic() - self._absent_since()

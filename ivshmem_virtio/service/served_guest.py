@@ -16,6 +16,7 @@ from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import Attachment, ServedLink
 from ivshmem_virtio.service.link_service import LinkService, Opened
+from ivshmem_virtio.service.precedence import Precedence
 from ivshmem_virtio.service.recovery import Recovery
 from ivshmem_virtio.service.state_object import find_state, make_state
 from ivshmem_virtio.service.worker import Worker
@@ -71,7 +72,9 @@ class ServedGuest:
     def _start(self, state: int | None) -> None:
         found = find_state(state, self._attachment.links) if state is not None else None
         if found is not None:
-            self._recoveries += [Recovery(*pair) for pair in zip(self._services, found, strict=True)]
+            precedence = Precedence(found)
+            for service, kept in zip(self._services, found, strict=True):
+                self._recoveries.append(Recovery(service, kept, precedence))
         else:
             self._start_afresh(state)
 
