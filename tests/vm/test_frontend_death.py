@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,17 +12,9 @@ import pytest
 from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
-from tests.vm.busy_guest import assert_only, start_load, stop_load, write_once
+from tests.vm.busy_guest import assert_only, start_load, write_once
 from tests.vm.conftest import BootGuest
-from tests.vm.served_guest import (
-    Site,
-    assert_works,
-    backends,
-    command_line,
-    link_states,
-    wait_for,
-    wait_in_guest,
-)
+from tests.vm.served_guest import Site, assert_works, wait_in_guest
 
 CRASHES = 4
 LONG_CRASHES = 20
