@@ -10,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+from ivshmem_virtio.service.config import load_config
 from tests.vm.served_guest import wait_for
 
 LIFE_SECONDS = 2.1
@@ -21,8 +22,10 @@ def serving_pid(status: Path) -> int:
     return int(json.loads(status.read_text())["pid"])
 
 
-def kill_again_and_again(status: Path, kills: int, chance: random.Random) -> list[float]:
-    """When each was killed, in seconds since the epoch. Returns when the last successor serves."""
+def kill_again_and_again(config: Path, kills: int, chance: random.Random) -> list[float]:
+    """The back-end of the first guest. When each was killed, in seconds since the epoch; the last successor serves."""
+    loaded = load_config(config)
+    status = loaded.status_file(loaded.guests[0])
     times = []
     for _ in range(kills):
         time.sleep(LIFE_SECONDS + chance.uniform(0, 0.3))

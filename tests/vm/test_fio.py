@@ -122,7 +122,7 @@ def test_fio_finds_nothing_wrong(
         wait_in_guest(guest, "[ -b /dev/vda ] && [ -b /dev/vdb ]", 30)
         guest.run(WORK)
         wait_in_guest(guest, "[ -s /run/disk.passes ]", 60)
-        times = kill_again_and_again(tmp_path / "run" / "web.status.json", kills, random.Random(seed))
+        times = kill_again_and_again(config, kills, random.Random(seed))
         start = python_start()
         guest.run("touch /run/stop")
         wait_in_guest(guest, "[ -e /run/disk.done ] && [ -e /run/slow.done ]", 120)
