@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import grp
 import pwd
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ivshmem_virtio.memory.errors import UnknownOwner
 
 UNCHANGED = -1
+LARGEST_NUMBER = (1 << 32) - 2
+"""Of a user or group: the last 32-bit number means UNCHANGED to chown(2)."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,24 @@ class Owner:
 
 
 def user_number(name: str) -> int:
-    if not name or name.isdecimal():
-        return int(name or UNCHANGED)
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError as error:
-        raise UnknownOwner(f"there is no user {name!r}") from error
+    return number_of("user", name, lambda known: pwd.getpwnam(known).pw_uid)
 
 
 def group_number(name: str) -> int:
-    if not name or name.isdecimal():
-        return int(name or UNCHANGED)
+    return number_of("group", name, lambda known: grp.getgrnam(known).gr_gid)
+
+
+def number_of(kind: str, name: str, look_up: Callable[[str], int]) -> int:
+    """The number that chown(2) takes; raises UnknownOwner where there is none."""
+    if not name:
+        return UNCHANGED
+    if name.isascii() and name.isdecimal():
+        number = int(name) if len(name) <= len(str(LARGEST_NUMBER)) else LARGEST_NUMBER + 1
+        if number > LARGEST_NUMBER:
+            raise UnknownOwner(f"{kind} number {name:.20}: must be 0 to {LARGEST_NUMBER}")
+        return number
     try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError as error:
-        raise UnknownOwner(f"there is no group {name!r}") from error
+        return look_up(name)
+    except (KeyError, ValueError) as error:
+        # ValueError: no name in the data base has a zero byte, so the system is not even asked.
+        raise UnknownOwner(f"there is no {kind} {name!r}") from error

@@ -111,6 +111,14 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "rows": (change('via = "pty"', "rows = 0"), "rows = 0 must be at least 1"),
     "mode": (change('runtime_dir = "run"', 'runtime_dir = "run"\nmode = 0o777'), "must be an octal mode"),
     "owner": (change('runtime_dir = "run"', 'runtime_dir = "run"\nowner = "nobody-here"'), "nobody-here"),
+    "owner with a zero byte": (
+        change('runtime_dir = "run"', 'runtime_dir = "run"\nowner = "a\\u0000"'),
+        "there is no user",
+    ),
+    "owner beyond 32 bits": (
+        change('runtime_dir = "run"', 'runtime_dir = "run"\nowner = ":4294967295"'),
+        "0 to 4294967294",
+    ),
     "vm memory": (add('\n[guest.vm]\nmemory = "1M"\n'), 'memory = "1M" must be at least "64M"'),
     # sums
     "region too small": (change('"64M"', '"16M"'), "directory 8K + root 16388K + serial 1028K + rng 260K = 17684K"),
