@@ -11,7 +11,8 @@ from collections.abc import Callable
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.service.attachment import Attachment, Descriptors
 from ivshmem_virtio.service.backend_run import BackendRun
-from ivshmem_virtio.service.channel import Message
+from ivshmem_virtio.service.backend_word import Word, word_of
+from ivshmem_virtio.service.channel import Message, close_all
 
 SHORT_LIFE_SECONDS = 2.0
 """A back-end that dies younger than this is started again with a growing delay."""
@@ -177,34 +178,38 @@ class BackendProcess:
 
     def _receive(self, run: BackendRun) -> bool:
         """Take one message; whether there was one."""
+        word: Word | None = None
         try:
             received = run.channel.receive()
+            if received is not None:
+                # Nobody has asked for descriptors: kept, they would in the end be all that this process may have.
+                close_all(received[1])
+                word = word_of(received[0])
         except (OSError, IvshmemVirtioError) as error:
             self._log.error("channel: %s", error)
-            received = None
-        if received is None:
+        if word is None:
             loop = asyncio.get_running_loop()
             loop.remove_reader(run.channel.fileno())
             # Without a channel it is of no use; usually it is on its way out already.
             loop.call_later(STOP_SECONDS, self._kill_if_still, run)
             return False
-        self._handle(received[0])
+        self._handle(word)
         return True
 
     def _kill_if_still(self, run: BackendRun) -> None:
         if self._run is run:
             run.kill()
 
-    def _handle(self, message: Message) -> None:
-        waiting = self._waiting.get(message.get("guest", ""))
-        if message["type"] == "failed":
-            self._log.error("%s: %s", message["guest"], message["error"])
+    def _handle(self, word: Word) -> None:
+        waiting = self._waiting.get(word.guest)
+        if word.type == "failed":
+            self._log.error("%s: %s", word.guest, word.error)
             if waiting is not None and not waiting.done():
-                waiting.set_exception(BackendFailed(f"guest {message['guest']}: {message['error']}"))
-        elif message["type"] == "ready" and waiting is not None and not waiting.done():
+                waiting.set_exception(BackendFailed(f"guest {word.guest}: {word.error}"))
+        elif word.type == "ready" and waiting is not None and not waiting.done():
             waiting.set_result(None)
-        elif message["type"] == "serving":
-            for guest in self._attached.keys() - set(message["guests"]):
+        elif word.type == "serving":
+            for guest in self._attached.keys() - set(word.guests):
                 self._send(*self._attached[guest])
 
     def _ended(self, run: BackendRun) -> None:

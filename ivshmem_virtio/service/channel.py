@@ -9,7 +9,9 @@ served, in one line), ``serving`` (the answer to ``which``).
 from __future__ import annotations
 
 import json
+import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from ivshmem_virtio.errors import IvshmemVirtioError
@@ -53,12 +55,30 @@ class Channel:
             data, descriptors, _, _ = socket.recv_fds(self._end, LARGEST_MESSAGE, MOST_DESCRIPTORS)
         except ConnectionResetError:
             return None
-        if not data:
-            return None
-        message = json.loads(data)
-        if message.get("version") != VERSION:
-            raise ChannelError(f"message of version {message.get('version')}, this process speaks version {VERSION}")
-        return message, descriptors
+        try:
+            return (decode(data), descriptors) if data else None
+        except ChannelError:
+            close_all(descriptors)
+            raise
 
     def close(self) -> None:
         self._end.close()
+
+
+def decode(data: bytes) -> Message:
+    """The message in ``data``; raises ChannelError for everything else."""
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ChannelError(f"a message of {len(data)} bytes is not JSON: {error}") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise ChannelError("a message is no table with a type")
+    if message.get("version") != VERSION:
+        raise ChannelError(f"message of version {message.get('version')!r}, this process speaks version {VERSION}")
+    return message
+
+
+def close_all(descriptors: Sequence[int]) -> None:
+    """Close what came with a message that has no use for it."""
+    for descriptor in descriptors:
+        os.close(descriptor)
