@@ -7,7 +7,10 @@ from ivshmem_virtio.errors import IvshmemVirtioError
 
 
 class ConfigError(IvshmemVirtioError):
-    """A configuration cannot be used; the message names file, key, value and remedy."""
+    """A configuration cannot be used; the message names file, key, value and remedy, in one line whatever these hold."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message))
 
 
 class ConfigUnreadable(ConfigError):

@@ -83,6 +83,11 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "text for a number": (change("vectors = 32", 'vectors = "32"'), 'vectors = "32" must be a whole number'),
     "text for a truth": (change("queues = 2", 'read_only = "no"'), "must be true or false"),
     "bad name": (change('name = "web"', 'name = "../web"'), 'name = "../web" must be 1 to 64 letters'),
+    "device name of two lines": (
+        device('type = "rng"\n  name = "a\\nb"'),
+        'device "a\\nb": name = "a\\nb" must be 1 to',
+    ),
+    "image name of two lines": (change('path = "root.img"', 'path = "a\\nb"'), "a\\nb: No such file"),
     "long device name": (device('type = "rng"\n  name = "a-name-of-17-char"'), "must be 1 to 16 letters"),
     "region not a power of two": (change('"64M"', '"63M"'), 'region = "63M" must be a power of two'),
     "region is no size": (change('"64M"', '"big"'), 'region = "big" is no size'),
