@@ -6,93 +6,24 @@ The device behind it is a trivial one. What an input can do is in ``STEPS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable
 
 from fuzz.driver_by_hand import DriverByHand
+from fuzz.echo import SIZES, Echo
 from fuzz.guarded import PAGE, guarded_window
 from fuzz.script import Script
 from fuzz.silent_link import SilentLink
 from fuzz.turns import LOOP, turn
 from fuzz.unexpected import fail_on_traceback
-from ivshmem_virtio.devices.device import Device, DriverHandle
 from ivshmem_virtio.link.layout import FRONTEND, Header, State
 from ivshmem_virtio.transport.device import TRANSACTIONS_PER_LOOK, DeviceTransport
-from ivshmem_virtio.transport.features import REQUIRED, Status
+from ivshmem_virtio.transport.features import Status
 from ivshmem_virtio.transport.kept_link import KeptLink
-from ivshmem_virtio.transport.queue import Queue
 
-SIZES = (8, 4)
 LINK = SilentLink(2 * PAGE)
 KEPT = guarded_window(PAGE)
 KEPT_AT = PAGE - KeptLink.length(SIZES)
 LOG = fail_on_traceback()
-
-
-class Echo(Device):
-    """Answers with what it was asked; ``meanwhile`` is what the driver does while the device is at work."""
-
-    device_id: ClassVar[int] = 42
-    writable_config: Mapping[int, int] = {4: 4}
-
-    def __init__(self, *, resumable: bool) -> None:
-        super().__init__("echo")
-        self.written = bytes(4)
-        self.number = 0
-        self.active = False
-        self.can_resume = resumable
-        self.meanwhile: Callable[[], None] | None = None
-
-    @property
-    def features(self) -> int:
-        return 0b101
-
-    @property
-    def queue_sizes(self) -> Sequence[int]:
-        return SIZES
-
-    @property
-    def config(self) -> bytes:
-        return self.number.to_bytes(4, "little") + self.written + bytes(4)
-
-    @property
-    def resumable(self) -> bool:
-        return self.can_resume
-
-    @property
-    def kept(self) -> int:
-        return self.number
-
-    def restore(self, kept: int) -> None:
-        self.number = kept & 0xFFFFFFFF
-
-    def write_config(self, offset: int, data: bytes) -> None:
-        assert (offset, len(data)) == (4, 4)
-        self.written = data
-        self._interrupt()
-
-    def activate(self, driver: DriverHandle) -> None:
-        assert not self.active
-        assert driver.features & REQUIRED == REQUIRED
-        self.active = True
-
-    def deactivate(self) -> None:
-        assert self.active
-        self.active = False
-
-    def handle_queue(self, queue: Queue) -> None:
-        assert self.active
-        self._interrupt()
-        for chain in queue.chains():
-            queue.push(chain, chain.write(0, chain.read(0, PAGE)))
-            self._interrupt()
-            if self.number & 0x80:
-                break
-
-    def _interrupt(self) -> None:
-        if self.meanwhile is not None:
-            act, self.meanwhile = self.meanwhile, None
-            act()
 
 
 class Session:

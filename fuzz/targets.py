@@ -5,5 +5,10 @@ from __future__ import annotations
 
 TARGETS: dict[str, int] = {
     "rings": 6,
-    "header": 4,
+    "header": 6,
+    "client": 2,
+    "server": 2,
+    "channel": 1,
+    "configuration": 2,
+    "devices": 5,
 }
