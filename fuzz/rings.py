@@ -20,6 +20,7 @@ from ivshmem_virtio.transport.kept_layout import IN_FLIGHT_RECORD_SIZE, QUEUE_RE
 
 LENGTH = 2 * PAGE
 DESCRIPTOR = struct.Struct("<QIHH")
+OWNER, HINT = 0x80, 0x100
 DESC, DRIVER, DEVICE = 0x400, 0xC00, 0x1000
 LARGEST_CHAIN = 1 << 32
 
@@ -50,6 +51,9 @@ class Rings:
         # Behind the last record of the queue nothing is mapped any more.
         self.record_at = RECORDS.length - QUEUE_RECORD_SIZE - IN_FLIGHT_RECORD_SIZE * self.size
         self.recorded &= self.record_at >= 0
+        self.shared = bool(shape & 64)
+        """Whether there is an owner word, and a hint of what is in flight."""
+        self.owner_word = 0
         self.front = DriverQueue(
             WINDOW, self.size, self.desc, self.driver, self.device,
             event_idx=self.event_idx, indirect=self.indirect, index=self.index,
@@ -66,12 +70,26 @@ class Rings:
 
     # -- the device, and what is known about it ------------------------------------------------------------------------
 
-    def open_device(self, *, resume: bool) -> DeviceQueue:
+    def open_device(self, *, resume: bool, answered: bool = False) -> DeviceQueue:
+        if self.shared:
+            self.owner_word += 1
+            WINDOW.store32(OWNER, self.owner_word)
         return DeviceQueue(
             WINDOW, self.size, self.desc, self.driver, self.device,
             event_idx=self.event_idx, indirect=self.indirect, index=self.index, minimum=self.minimum,
             record=RECORDS if self.recorded else None, record_offset=self.record_at, resume=resume,
+            answered=answered, owner=OWNER if self.shared else 0, owner_word=self.owner_word,
+            hint=HINT if self.shared else 0,
         )  # fmt: skip
+
+    @property
+    def hints(self) -> list[Span]:
+        return [(HINT, self.size)] if self.shared else []
+
+    @property
+    def robbed(self) -> bool:
+        """Whether the driver's side has taken the used ring."""
+        return self.shared and WINDOW.load32(OWNER) != self.owner_word
 
     def begin(self) -> None:
         """A queue that was just enabled."""
@@ -86,6 +104,8 @@ class Rings:
         self.held: list[Chain] = []
         self.returned: list[Chain] = []
         self.unpublished: list[int] = []
+        self.stuck = 0
+        """Chains pushed into a ring that was taken: they count as in flight."""
 
     @property
     def used_ring(self) -> Span:
@@ -163,7 +183,7 @@ class Rings:
     def pop(self) -> None:
         popped: list[Chain | None] = []
         try:
-            self.writes_only((), lambda: popped.append(self.back.pop()))
+            self.writes_only(self.hints, lambda: popped.append(self.back.pop()))
         except RingViolation:
             assert self.back.broken
             return
@@ -172,7 +192,7 @@ class Rings:
             self.check_chain(chain)
             self.held.append(chain)
             self.account_for(chain.head)
-        assert self.back.in_flight == len(self.held)
+        assert self.back.in_flight == len(self.held) + self.stuck
 
     def account_for(self, head: int) -> None:
         """What a dead predecessor held comes first, in its order."""
@@ -199,10 +219,17 @@ class Rings:
             return
         chain = self.held.pop(self.script.below(len(self.held)))
         written = min(self.script.number(2), chain.writable_length)
-        self.writes_only([self.used_ring], lambda: self.back.push(chain, written))
+        if self.robbed:
+            self.writes_only((), lambda: self.back.push(chain, written))
+            assert self.back.broken
+            self.stuck += 1
+            self.returned.append(chain)
+            self.taken = None
+            return
+        self.writes_only([self.used_ring, *self.hints], lambda: self.back.push(chain, written))
         self.unpublished.append(chain.head)
         self.returned = [*self.returned[-3:], chain]
-        assert self.back.in_flight == len(self.held)
+        assert self.back.in_flight == len(self.held) + self.stuck
 
     def push_wrongly(self) -> None:
         """A device with an error of its own: refused, and nothing has happened."""
@@ -218,6 +245,10 @@ class Rings:
         assert refused, f"the chain at head {chain.head} was pushed with {written} bytes"
 
     def publish(self) -> None:
+        if self.robbed:
+            self.writes_only((), self.back.publish)
+            self.taken = None
+            return
         self.writes_only([self.used_ring], self.back.publish)
         self.published = self.back.index
         if self.taken is not None:
@@ -255,13 +286,15 @@ class Rings:
 
     def resume(self) -> None:
         """The device ends without a word, and a successor goes on from what it kept; or it is enabled anew."""
-        if not self.recorded or self.script.byte() & 0x80:
+        how = self.script.byte()
+        if not self.recorded or how & 0x80:
             self.begin()
             return
-        if WINDOW.load16(self.device + 2) != self.published:
-            self.taken = None
+        answered = bool(how & 1)
+        if WINDOW.load16(self.device + 2) != self.published and self.taken is not None:
+            self.taken = [] if answered else None
         try:
-            self.back = self.open_device(resume=True)
+            self.back = self.open_device(resume=True, answered=answered)
         except RingViolation:
             assert self.taken is None, "what a device that told the truth has kept was refused"
             self.begin()

@@ -7,7 +7,7 @@ from ivshmem_virtio.errors import IvshmemVirtioError
 
 
 class ConfigError(IvshmemVirtioError):
-    """A configuration cannot be used; the message names file, key, value and remedy, in one line whatever these hold."""
+    """A configuration cannot be used; the message names file, key, value and remedy, on one line whatever these hold"""
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in message))

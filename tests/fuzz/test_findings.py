@@ -41,9 +41,8 @@ PLANTED = {
         from fuzz import rings
 
         class Scribbler(rings.Rings):
-            def open_device(self, *, resume):
-                queue = super().open_device(resume=resume)
-                return Untidy(queue)
+            def open_device(self, **how):
+                return Untidy(super().open_device(**how))
 
         class Untidy:
             def __init__(self, queue):
