@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 from ivshmem_virtio.core import Chain, DeviceQueue
+
+LOOK_SECONDS = 0.005
+"""A queue whose chains take longer than this gives way to its neighbours on the worker."""
 
 
 class Queue:
@@ -40,19 +44,22 @@ class Queue:
         return chain
 
     def chains(self) -> Iterator[Chain]:
-        """Up to one ring of chains, so that one busy queue cannot keep a worker for ever.
+        """Up to one ring of chains, and no more after 5 ms, so that one busy queue cannot keep a worker for itself.
 
         Kicks are suppressed meanwhile. Where more is waiting afterwards ``handle_queue`` is called again, unless the
         caller left the loop early: then it is the caller who comes back.
         """
         self.ring.disable_notifications()
         left_early = True
+        until = time.monotonic() + LOOK_SECONDS
         try:
             for _ in range(self.ring.size):
                 chain = self.take()
                 if chain is None:
                     break
                 yield chain
+                if time.monotonic() > until:
+                    break
             left_early = False
         finally:
             # Kicks are asked for again even on the way out of an early break; what is waiting by then was seen.
