@@ -126,4 +126,6 @@ def _attachment(
         ServedLink(layout, link.device.type, link.device.keys, link.device.absence)
         for link, layout in zip(links, layouts, strict=True)
     ]
-    return Attachment(guest.name, FRONTEND, str(config.status_file(guest)), None, served, confined=False)
+    return Attachment(
+        guest.name, FRONTEND, str(config.status_file(guest)), None, served, guest.doorbell_rate, confined=False
+    )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ivshmem_virtio.link.layout import LinkLayout
+from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Attachment:
     status_file: str
     trace_file: str | None
     links: Sequence[ServedLink]
+    doorbell_rate: int = DOORBELL_RATE
+    """Doorbells a second handled for each link."""
     confined: bool = True
     """Whether the process is to give up what it does not need."""
 

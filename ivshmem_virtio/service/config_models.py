@@ -13,9 +13,11 @@ from ivshmem_virtio.link.layout import DIRECTORY_ENTRIES, PAGE_SIZE
 from ivshmem_virtio.service.config_devices import DeviceConfig, NetConfig
 from ivshmem_virtio.service.config_fields import HostPath, Name, Size, Table, stable_mac
 from ivshmem_virtio.service.size import format_size, is_power_of_two, next_power_of_two
+from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE
 
 LARGEST_REGION = 1 << 40
 MOST_VECTORS = 64
+MOST_DOORBELLS = 10_000_000
 LEAST_MEMORY = 64 << 20
 MEMORY_UNIT = 1 << 20
 
@@ -75,6 +77,7 @@ class GuestConfig(Table):
     name: Name
     region: Size = 64 << 20
     vectors: Annotated[StrictInt, Field(ge=1, le=MOST_VECTORS)] = 16
+    doorbell_rate: Annotated[StrictInt, Field(ge=1, le=MOST_DOORBELLS)] = DOORBELL_RATE
     socket: HostPath
     vm: VmConfig = VmConfig()
     devices: Annotated[tuple[DeviceConfig, ...], Field(alias="device", min_length=1, max_length=DIRECTORY_ENTRIES)]

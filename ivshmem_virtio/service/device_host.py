@@ -69,7 +69,7 @@ class DeviceHost:
             self._rights = self._confine(needed_by(attachment))
             self._confine = None
         layouts = [link.layout for link in attachment.links]
-        fan_out = self._worker.call(partial(FanOut, self._worker.loop, own_vectors, layouts))
+        fan_out = self._worker.call(partial(FanOut, self._worker.loop, own_vectors, layouts, attachment.doorbell_rate))
         self._fan_outs.append(fan_out)
 
         def link_for(layout: LinkLayout) -> Link:

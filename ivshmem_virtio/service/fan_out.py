@@ -9,21 +9,30 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ivshmem_virtio.link.layout import LinkLayout
+from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE, DoorbellWatch
 
 
 class FanOut:
     """Copies each ring of a shared back-end vector to every link that uses it.
 
     An eventfd is drained by its first reader, so links on different workers could take each other's doorbells.
+    ``rate``: how many a second are copied at most.
     """
 
-    def __init__(self, loop: AbstractEventLoop, doorbells: Sequence[int], links: Sequence[LinkLayout]) -> None:
-        self._loop = loop
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        doorbells: Sequence[int],
+        links: Sequence[LinkLayout],
+        rate: int = DOORBELL_RATE,
+    ) -> None:
         self._doorbells = doorbells
         uses = Counter(v for link in links for v in self._vectors(link))
         self._copies: dict[int, list[int]] = {vector: [] for vector, count in uses.items() if count > 1}
-        for vector in self._copies:
-            loop.add_reader(doorbells[vector], self._rung, vector)
+        self._shared = list(self._copies)
+        waiters = [doorbells[vector] for vector in self._shared]
+        self._watch = DoorbellWatch(loop, waiters, self._rung, lambda: None, rate)
+        self._watch.start()
 
     @staticmethod
     def _vectors(link: LinkLayout) -> range:
@@ -41,7 +50,8 @@ class FanOut:
         self._copies[vector].append(copy)
         return copy
 
-    def _rung(self, vector: int) -> None:
+    def _rung(self, position: int) -> None:
+        vector = self._shared[position]
         try:
             os.eventfd_read(self._doorbells[vector])
         except BlockingIOError:
@@ -51,7 +61,7 @@ class FanOut:
 
     def close(self) -> None:
         """Stop copying and close the copies."""
-        for vector, copies in self._copies.items():
-            self._loop.remove_reader(self._doorbells[vector])
+        self._watch.stop()
+        for copies in self._copies.values():
             for copy in copies:
                 os.close(copy)

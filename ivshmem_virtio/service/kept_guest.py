@@ -79,7 +79,8 @@ class KeptGuest:
         )
         trace = str(trace_file) if trace_file is not None else None
         confined = self._config.service.confine
-        return Attachment(self.name, FRONTEND_PEER, str(status), trace, served, confined), descriptors
+        rate = self._guest.doorbell_rate
+        return Attachment(self.name, FRONTEND_PEER, str(status), trace, served, rate, confined), descriptors
 
     def backend_died(self, backend: str) -> None:
         """Declare its links absent and tell the guest."""

@@ -55,6 +55,7 @@ class LinkService:
         shared: Worker,
         on_change: Callable[[], None],
         queue_factory: QueueFactory,
+        doorbell_rate: int,
     ) -> None:
         self.served = served
         self.trouble: str | None = None
@@ -64,6 +65,7 @@ class LinkService:
         self._shared = shared
         self._on_change = on_change
         self._queue_factory = queue_factory
+        self._doorbell_rate = doorbell_rate
         self._own_worker: Worker | None = None
         self._opening: Future[Opened] | None = None
         self._kept: KeptLink | None = None
@@ -94,7 +96,12 @@ class LinkService:
 
     def _transport(self, device: Device | FailingDevice, worker: Worker) -> DeviceTransport:
         return DeviceTransport(
-            self._link, device, worker.loop, on_change=self._on_change, queue_factory=self._queue_factory
+            self._link,
+            device,
+            worker.loop,
+            on_change=self._on_change,
+            queue_factory=self._queue_factory,
+            doorbell_rate=self._doorbell_rate,
         )
 
     def serve(self, opened: Opened, kept: KeptLink | None) -> None:

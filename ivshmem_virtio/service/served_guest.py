@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ivshmem_virtio.devices import registry
@@ -19,6 +17,7 @@ from ivshmem_virtio.service.link_service import LinkService, Opened
 from ivshmem_virtio.service.precedence import Precedence
 from ivshmem_virtio.service.recovery import Recovery
 from ivshmem_virtio.service.state_object import find_state, make_state
+from ivshmem_virtio.service.status_file import StatusFile
 from ivshmem_virtio.service.worker import Worker
 from ivshmem_virtio.transport.device import QueueFactory
 from ivshmem_virtio.transport.kept_link import KeptLink
@@ -49,7 +48,7 @@ class ServedGuest:
         self._attachment = attachment
         self._shared_worker = worker
         self._switches = switches
-        self._status_lock = Lock()
+        self._status = StatusFile(Path(attachment.status_file), worker.loop, self._describe)
         self._services: list[LinkService] = []
         self._recoveries: list[Recovery] = []
         try:
@@ -59,7 +58,7 @@ class ServedGuest:
         except BaseException:
             self.stop()
             raise
-        self._write_status()
+        self._status.changed()
 
     def _service(self, served: ServedLink, link: Link) -> LinkService:
         factory: QueueFactory = Queue
@@ -67,7 +66,9 @@ class ServedGuest:
             factory = Trace(Path(self._attachment.trace_file), served.layout.name, link.window.length).queue
         keys = plugged(served.keys, self._switches)
         make = partial(registry.create, served.kind, served.layout.name, served.layout.rw_size, keys)
-        return LinkService(served, link, make, self._shared_worker, self._write_status, factory)
+        return LinkService(
+            served, link, make, self._shared_worker, self._status.changed, factory, self._attachment.doorbell_rate
+        )
 
     def _start(self, state: int | None) -> None:
         found = find_state(state, self._attachment.links) if state is not None else None
@@ -111,14 +112,10 @@ class ServedGuest:
             service.stop()
         self._services.clear()
 
-    def _write_status(self) -> None:
+    def _describe(self) -> dict[str, Any]:
         """What ``inspect`` cannot read from the window: negotiated features and queue addresses, from private state."""
-        with self._status_lock:
-            links = [service.describe() for service in self._services]
-            path = Path(self._attachment.status_file)
-            fresh = path.with_suffix(".new")
-            fresh.write_text(json.dumps({"guest": self._attachment.guest, "pid": os.getpid(), "links": links}))
-            fresh.replace(path)
+        links = [service.describe() for service in self._services]
+        return {"guest": self._attachment.guest, "pid": os.getpid(), "links": links}
 
 
 def plugged(keys: Mapping[str, Any], switches: dict[str, Switch]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingTaken, 
 from ivshmem_virtio.link.layout import Capability, Header, State
 from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.peer.link import Link
+from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE, DoorbellWatch
 from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
 from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
@@ -28,6 +29,9 @@ LOOK_SECONDS = 1.0
 """Doorbells may be lost, so every link is looked at this often."""
 TRANSACTIONS_PER_LOOK = 64
 """A driver that writes without pause gives way to its neighbours on the worker after so many."""
+TRANSACTION_PRICE = 2
+INCARNATION_PRICE = 5
+"""What they cost beside the doorbell that tells of them, in doorbells: that much more work they are."""
 
 STANDIN_SECONDS = 1.0
 """A stand-in that has not given a ring back after so long is not waited for."""
@@ -58,6 +62,7 @@ class DeviceTransport:
         *,
         on_change: Callable[[], None] = lambda: None,
         queue_factory: QueueFactory = Queue,
+        doorbell_rate: int = DOORBELL_RATE,
     ) -> None:
         self.link = link
         self.device = device
@@ -88,6 +93,8 @@ class DeviceTransport:
         self._active = False
         self._timer: TimerHandle | None = None
         self._kept: KeptLink | None = None
+        waiters = [link.fileno(vector) for vector in range(link.vectors)]
+        self._doorbells = DoorbellWatch(loop, waiters, self._rung, self.look, doorbell_rate)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -109,8 +116,7 @@ class DeviceTransport:
             self._go_to_work()
 
     def _go_to_work(self) -> None:
-        for vector in range(self.link.vectors):
-            self._loop.add_reader(self.link.fileno(vector), self._rung, vector)
+        self._doorbells.start()
         self._tick()
         if self._kept is not None:
             self._kept.tries = 0
@@ -227,8 +233,7 @@ class DeviceTransport:
         """Stop serving and declare the device absent. What is kept stays: a successor goes on."""
         if self._timer is not None:
             self._timer.cancel()
-        for vector in range(self.link.vectors):
-            self._loop.remove_reader(self.link.fileno(vector))
+        self._doorbells.stop()
         self._kept = None
         self._forget_driver()
         self.link.set_state(State.ABSENT)
@@ -291,6 +296,7 @@ class DeviceTransport:
                 self._refuse(claimed)
                 return False
             self._refused = None
+            self._doorbells.spend(INCARNATION_PRICE)
             self._forget_driver()
             self._incarnation = incarnation
             self._keep()
@@ -342,6 +348,8 @@ class DeviceTransport:
             self._keep()
             # Compare and swap: a late answer must not erase a newer transaction.
             window.compare_exchange32(Header.WRITE_TRANSACTION, word, 0)
+            if not self._doorbells.spend(TRANSACTION_PRICE):
+                return  # looked at again as soon as its doorbells are
         self._loop.call_soon(self.look)
 
     def _act(self, transaction: Transaction) -> None:
