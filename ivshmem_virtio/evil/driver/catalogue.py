@@ -5,7 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ivshmem_virtio.evil.driver import available, buffers, header, identity, indirect, loops, queues, storms
+from ivshmem_virtio.evil.driver import (
+    available,
+    buffers,
+    header,
+    identity,
+    indirect,
+    loops,
+    mutated,
+    queues,
+    rewriting,
+    storms,
+)
 from ivshmem_virtio.evil.driver.errors import ScenarioUnknown
 from ivshmem_virtio.evil.driver.scenario import Scenario
 
@@ -18,6 +29,8 @@ TABLES: Sequence[Sequence[Scenario]] = (
     header.SCENARIOS,
     identity.SCENARIOS,
     storms.SCENARIOS,
+    mutated.SCENARIOS,
+    rewriting.SCENARIOS,
 )
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for table in TABLES for scenario in table}
 

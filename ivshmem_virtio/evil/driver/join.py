@@ -30,7 +30,7 @@ def evil_driver_on(socket: Path, wanted: str | None, *, seconds: float) -> Itera
         )
         region = window_of(client.memory, 0, client.memory_size)
         try:
-            target = Target(link, layout, region, peer_id=client.peer_id, seconds=seconds)
+            target = Target(link, layout, client.memory, region, peer_id=client.peer_id, seconds=seconds)
             try:
                 yield target
             finally:

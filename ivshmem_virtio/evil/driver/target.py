@@ -28,16 +28,25 @@ RECOVERY_TRIES = 8
 
 
 class Target:
-    """A device and its window. ``seconds`` bounds the wait for one answer, ``region`` is all of the shared memory.
+    """A device and its window. ``seconds`` bounds the wait for one answer, ``memory`` is the shared memory,
+    ``region`` all of it mapped.
 
     Scenarios write to ``window`` whatever they like; ``recover`` makes of the device what it was.
     """
 
     def __init__(
-        self, link: Link, layout: LinkLayout, region: Window, *, peer_id: int | None = None, seconds: float = 1.0
+        self,
+        link: Link,
+        layout: LinkLayout,
+        memory: int,
+        region: Window,
+        *,
+        peer_id: int | None = None,
+        seconds: float = 1.0,
     ) -> None:
         self.link = link
         self.layout = layout
+        self.memory = memory
         self.region = region
         self.window = link.window
         self.seconds = seconds
