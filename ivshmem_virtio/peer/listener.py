@@ -32,9 +32,11 @@ class Listener:
         mode: int = 0o600,
         owner: Owner | None = None,
         inherited: socket.socket | None = None,
+        inode: int | None = None,
     ) -> None:
         """Takes ``inherited``, a socket that listens at ``path`` already, or makes one.
 
+        The path of an inherited socket belongs to who made it and outlives us, unless ``inode`` says that we did.
         Raises SocketInUse, SocketPathTaken, SocketPathTooLong and SocketNotCreated.
         """
         self.path = path
@@ -43,10 +45,12 @@ class Listener:
         self._trouble = trouble
         self._socket = inherited or listen_at(path, mode, owner)
         self._socket.setblocking(False)
-        # The path of an inherited socket belongs to who made it, and outlives us.
-        self._inode = None if inherited is not None else os.stat(path).st_ino
+        self.inode = inode if inherited is not None else os.stat(path).st_ino
         self._closed = False
         loop.add_reader(self._socket, self._accept)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def _accept(self) -> None:
         try:
@@ -73,17 +77,27 @@ class Listener:
         self._closed = True
         self._loop.remove_reader(self._socket)
         self._socket.close()
-        with suppress(OSError):
-            if os.stat(self.path).st_ino == self._inode:
+        if self.inode is not None and still_ours(self.path, self.inode):
+            with suppress(OSError):
                 os.unlink(self.path)
 
 
-def listen_at(path: Path, mode: int, owner: Owner | None) -> socket.socket:
+def still_ours(path: Path, inode: int) -> bool:
+    """Whether a path leads to the socket that was made there."""
+    try:
+        return os.stat(path).st_ino == inode
+    except OSError:
+        return False
+
+
+def listen_at(
+    path: Path, mode: int, owner: Owner | None, kind: socket.SocketKind = socket.SOCK_STREAM
+) -> socket.socket:
     """A non-blocking listening socket. Mode and owner are right before the first client can connect."""
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise SocketPathTooLong(f"socket path {str(path)!r} is longer than {LONGEST_PATH} bytes; use a shorter one")
     remove_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
     try:
         listener.bind(os.fspath(path))
         os.chmod(path, mode)

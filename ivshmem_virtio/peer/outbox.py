@@ -7,7 +7,7 @@ import asyncio
 import errno
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ivshmem_virtio.peer.descriptor import SharedDescriptor
@@ -19,6 +19,9 @@ from ivshmem_virtio.peer.wire import ancillary, encode
 SEND_BUFFER = 1
 RETRY_SECONDS = 0.1
 
+Progress = Callable[[int, bool], None]
+"""Told before and after each message: how many the client got as a whole, and whether the next is being sent."""
+
 
 @dataclass
 class Outgoing:
@@ -28,31 +31,59 @@ class Outgoing:
     descriptor: SharedDescriptor | None
 
 
+def tell_nobody(sent: int, sending: bool) -> None:
+    """Progress of a client that no successor of this process will know."""
+
+
 class Outbox:
     """A queue in front of a non-blocking socket; ``on_failure`` is told, later and once, why it gave up."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, stream: socket.socket, on_failure: Callable[[str], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stream: socket.socket,
+        on_failure: Callable[[str], None],
+        *,
+        progress: Progress = tell_nobody,
+        sent: int = 0,
+        waiting: Iterable[Outgoing] = (),
     ) -> None:
+        """``sent`` and ``waiting`` are what an earlier process left to do."""
         self._loop = loop
         self._stream = stream
         self._on_failure = on_failure
-        self._queue: deque[Outgoing] = deque()
+        self._progress = progress
+        self._sent = sent
+        self._queue: deque[Outgoing] = deque(waiting)
         self._limit: int | None = None
         self._writing = False
         self._retry: asyncio.TimerHandle | None = None
         self._dead = False
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
+    @property
+    def sent(self) -> int:
+        """How many messages have been sent as a whole."""
+        return self._sent
+
+    @property
+    def waiting(self) -> Sequence[Outgoing]:
+        """What has still to be sent, in order."""
+        return tuple(self._queue)
+
     def limit(self, messages: int) -> None:
         """Give up as soon as ``messages`` more than those waiting now are waiting (the handshake may be long)."""
         self._limit = len(self._queue) + messages
 
-    def send(self, value: int, descriptor: SharedDescriptor | None = None) -> None:
+    def put(self, value: int, descriptor: SharedDescriptor | None = None) -> None:
+        """Queue a message; nothing is sent before ``flush``."""
+        if not self._dead:
+            self._queue.append(Outgoing(encode(value), descriptor))
+
+    def flush(self) -> None:
         """Send now what can be sent now, keep the rest; never blocks, never raises for the client's sake."""
         if self._dead:
             return
-        self._queue.append(Outgoing(encode(value), descriptor))
         if not self._writing and self._retry is None:
             self._flush()
         if self._limit is not None and len(self._queue) > self._limit:
@@ -71,11 +102,13 @@ class Outbox:
         self._retry = None
         while self._queue:
             message = self._queue[0]
+            self._progress(self._sent, True)
             try:
                 sent = self._stream.sendmsg(
                     [message.data], ancillary(message.descriptor.number) if message.descriptor else []
                 )
             except BlockingIOError:
+                self._progress(self._sent, False)
                 self._start_writing()
                 return
             except ConnectionError:
@@ -83,12 +116,15 @@ class Outbox:
                 self.close()
                 return
             except OSError as error:
+                self._progress(self._sent, False)
                 self._sending_failed(error)
                 return
             message.data = message.data[sent:]
             message.descriptor = None
             if not message.data:
                 self._queue.popleft()
+                self._sent += 1
+                self._progress(self._sent, False)
         self._stop_writing()
 
     def _sending_failed(self, error: OSError) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +17,12 @@ from ivshmem_virtio.link.layout import BACKEND, FRONTEND, LinkLayout
 from ivshmem_virtio.link.state_table import StateTableOutsideMemory, zero_entry
 from ivshmem_virtio.memory.owner import Owner
 from ivshmem_virtio.peer.descriptor import SharedDescriptor
-from ivshmem_virtio.peer.doorbells import ring_eventfd
 from ivshmem_virtio.peer.errors import PeerIdOutOfRange, PeerIdTaken, UnknownPeer, VectorCountOutOfRange
-from ivshmem_virtio.peer.listener import Listener
-from ivshmem_virtio.peer.outbox import Outbox
+from ivshmem_virtio.peer.listener import Listener, still_ours
+from ivshmem_virtio.peer.outbox import Outbox, Outgoing
+from ivshmem_virtio.peer.sent_ledger import SentLedger
+from ivshmem_virtio.peer.served_peer import Connection, Peer
+from ivshmem_virtio.peer.server_record import Files, PeerRecord, client_name, record_of, revive, still_to_send
 from ivshmem_virtio.peer.wire import LARGEST_ID, MOST_VECTORS, PROTOCOL_VERSION, REFUSAL, SHARED_MEMORY, encode
 
 log = logging.getLogger(__name__)
@@ -33,37 +34,15 @@ LinkSource = Callable[[], Iterable[tuple[LinkLayout, int | None]]]
 """Each link of the region with the peer id of its front-end; None: any peer but the back-end."""
 
 
-@dataclass
-class Connection:
-    """A client that is there."""
-
-    stream: socket.socket
-    outbox: Outbox
-    name: str
-
-
-@dataclass
-class Peer:
-    """An id with its eventfds. ``fixed`` peers keep both while nobody is connected."""
-
-    peer_id: int
-    vectors: list[SharedDescriptor]
-    fixed: bool
-    local: bool = False
-    present: bool = False
-    connection: Connection | None = field(default=None, repr=False)
-
-    def ring(self, vector: int) -> None:
-        if 0 <= vector < len(self.vectors):
-            ring_eventfd(self.vectors[vector].number)
-
-
 def no_links() -> Iterable[tuple[LinkLayout, int | None]]:
     return ()
 
 
 class IvshmemServer:
-    """Serves one region to its peers; lives on one event loop. ``memory`` stays the caller's."""
+    """Serves one region to its peers; lives on one event loop. ``memory`` stays the caller's.
+
+    Whoever can keep ``record`` for a successor of this process gives ``on_change``: it is told before a client is told.
+    """
 
     def __init__(
         self,
@@ -73,6 +52,7 @@ class IvshmemServer:
         links: LinkSource = no_links,
         on_join: Callable[[int], None] | None = None,
         on_leave: Callable[[int], None] | None = None,
+        on_change: Callable[[], None] | None = None,
         outbox_limit: int = OUTBOX_LIMIT,
     ) -> None:
         self._memory = SharedDescriptor.borrowed(memory)
@@ -80,9 +60,10 @@ class IvshmemServer:
         self._links = links
         self._on_join = on_join
         self._on_leave = on_leave
+        self._on_change = on_change
         self._outbox_limit = outbox_limit
         self._peers: dict[int, Peer] = {}
-        self._listeners: list[Listener] = []
+        self._open_listeners: list[Listener] = []
         self._next_id = 0
 
     # What can join.
@@ -105,8 +86,10 @@ class IvshmemServer:
         Raises PeerIdTaken, PeerIdOutOfRange, VectorCountOutOfRange and what Listener raises.
         """
         peer = self._new_peer(peer_id, vectors, fixed=True)
+        peer.name = name
         try:
-            self._listen(path, partial(self._guest_connects, name, peer), mode, owner, inherited)
+            peer.listener = self._listen(path, partial(self._guest_connects, peer), mode, owner, inherited)
+            peer.ledger = SentLedger.new() if self._on_change is not None else None
         except BaseException:
             del self._peers[peer_id]
             raise
@@ -117,7 +100,7 @@ class IvshmemServer:
         Raises VectorCountOutOfRange and what Listener raises.
         """
         check_vectors(vectors)
-        self._listen(path, partial(self._stranger_connects, vectors), mode, owner)
+        self._open_listeners.append(self._listen(path, partial(self._stranger_connects, vectors), mode, owner))
 
     def add_local_peer(self, peer_id: int, vectors: int) -> list[int]:
         """A peer that is no client of a socket; joins at once. Returns its eventfds, which stay the server's.
@@ -130,6 +113,7 @@ class IvshmemServer:
             peer = self._new_peer(peer_id, vectors, fixed=True)
             peer.local = True
         self._join(peer)
+        self._publish()
         return self.doorbells(peer_id)
 
     def remove_local_peer(self, peer_id: int) -> None:
@@ -138,6 +122,41 @@ class IvshmemServer:
         if not peer.local or not peer.present:
             raise UnknownPeer(f"peer {peer_id} is no local peer that is present")
         self._leave(peer)
+        self._publish()
+
+    # What outlives this process.
+
+    def record(self) -> tuple[list[PeerRecord], Files]:
+        """Every fixed peer with its client and what that one has still to be told. Descriptors stay the server's."""
+        return record_of(self._peers.values())
+
+    def restore(
+        self,
+        name: str,
+        records: Iterable[PeerRecord],
+        files: Files,
+        *,
+        mode: int = 0o600,
+        owner: Owner | None = None,
+        inherited: socket.socket | None = None,
+    ) -> None:
+        """Go on where another process ended: the same ids, doorbells, sockets and clients. Takes the descriptors.
+
+        ``name``, ``mode``, ``owner`` and ``inherited`` are those of the guest, as for ``add_guest``; raises what
+        Listener raises.
+        """
+        records = list(records)
+        for record in records:
+            self._peers[record["id"]] = revive(record, files)
+        for record in records:
+            peer = self._peers[record["id"]]
+            if "listener" in record:
+                peer.name = name
+                kept = socket.socket(fileno=files[f"listener.{peer.peer_id}"])
+                peer.listener = self._listen_again(peer, record["listener"], kept, mode, owner, inherited)
+            if "client" in record:
+                self._welcome_back(peer, record, files)
+        self._publish()
 
     # What is there.
 
@@ -171,11 +190,14 @@ class IvshmemServer:
 
     def close(self) -> None:
         """Drop everybody without a word and remove the sockets. No State Table entry is touched."""
-        for listener in self._listeners:
+        for listener in self._open_listeners:
             listener.close()
-        self._listeners.clear()
+        self._open_listeners.clear()
         for peer in self._peers.values():
+            if peer.listener is not None:
+                peer.listener.close()
             self._hang_up(peer)
+            peer.close()
         self._peers.clear()
 
     # Joining.
@@ -187,20 +209,50 @@ class IvshmemServer:
         mode: int,
         owner: Owner | None,
         inherited: socket.socket | None = None,
-    ) -> None:
-        self._listeners.append(
-            Listener(self._loop, path, accepted, log.error, mode=mode, owner=owner, inherited=inherited)
-        )
+        inode: int | None = None,
+    ) -> Listener:
+        return Listener(self._loop, path, accepted, log.error, mode=mode, owner=owner, inherited=inherited, inode=inode)
 
-    def _guest_connects(self, name: str, peer: Peer, stream: socket.socket) -> None:
+    def _listen_again(
+        self,
+        peer: Peer,
+        record: PeerRecord,
+        kept: socket.socket,
+        mode: int,
+        owner: Owner | None,
+        inherited: socket.socket | None,
+    ) -> Listener:
+        """On the socket of before, unless its path leads to another one by now."""
+        path, inode = Path(record["path"]), record["inode"]
+        accepted = partial(self._guest_connects, peer)
+        if inherited is None and (inode is None or still_ours(path, inode)):
+            return self._listen(path, accepted, mode, owner, kept, inode)
+        kept.close()
+        return self._listen(path, accepted, mode, owner, inherited)
+
+    def _welcome_back(self, peer: Peer, record: PeerRecord, files: Files) -> None:
+        """A client of before; one that nobody can say how much it was told is let go."""
+        stream = socket.socket(fileno=files[client_name(peer.peer_id, peer.generation)])
+        sent = peer.ledger.read(peer.generation) if peer.ledger is not None else None
+        # A ledger of before this record was made has nothing to add to it.
+        sent = max(sent, record["client"]["sent"]) if sent is not None else None
+        waiting = still_to_send(record, sent, self._peers, self._memory) if sent is not None else []
+        peer.connection = self._connection(peer, stream, f"guest {peer.name}", sent or 0, waiting)
+        peer.present = True
+        if sent is None:
+            self._drop(peer, "let go, a message to it may have been sent or not when its server was killed")
+        else:
+            peer.connection.outbox.limit(self._outbox_limit)
+
+    def _guest_connects(self, peer: Peer, stream: socket.socket) -> None:
         if peer.present and peer.connection is not None and has_hung_up(peer.connection.stream):
             # A restarted QEMU may be here before the end of its predecessor has been noticed.
             self._drop(peer, "left")
         if peer.present:
-            log.warning("guest %s: second client refused, peer %d is connected", name, peer.peer_id)
+            log.warning("guest %s: second client refused, peer %d is connected", peer.name, peer.peer_id)
             refuse(stream)
             return
-        self._connect(peer, stream, f"guest {name}")
+        self._connect(peer, stream, f"guest {peer.name}")
 
     def _stranger_connects(self, vectors: int, stream: socket.socket) -> None:
         peer_id = self._free_id()
@@ -217,27 +269,44 @@ class IvshmemServer:
         self._connect(peer, stream, "client")
 
     def _connect(self, peer: Peer, stream: socket.socket, name: str) -> None:
-        outbox = Outbox(self._loop, stream, partial(self._cannot_send, peer, stream))
-        peer.connection = Connection(stream, outbox, name)
-        self._loop.add_reader(stream, self._client_speaks, peer)
-        outbox.send(PROTOCOL_VERSION)
-        outbox.send(peer.peer_id)
-        outbox.send(SHARED_MEMORY, self._memory)
+        peer.generation += 1
+        peer.connection = self._connection(peer, stream, name)
+        outbox = peer.connection.outbox
+        outbox.put(PROTOCOL_VERSION)
+        outbox.put(peer.peer_id)
+        outbox.put(SHARED_MEMORY, self._memory)
         others = self._others(peer)
         self._join(peer)
         for other in others:
             for vector in other.vectors:
-                outbox.send(other.peer_id, vector)
+                outbox.put(other.peer_id, vector)
         for vector in peer.vectors:
-            outbox.send(peer.peer_id, vector)
+            outbox.put(peer.peer_id, vector)
+        self._publish()
         outbox.limit(self._outbox_limit)
+
+    def _connection(
+        self, peer: Peer, stream: socket.socket, name: str, sent: int = 0, waiting: Iterable[Outgoing] = ()
+    ) -> Connection:
+        failed = partial(self._cannot_send, peer, stream)
+        outbox = Outbox(self._loop, stream, failed, progress=peer.note_sent, sent=sent, waiting=waiting)
+        self._loop.add_reader(stream, self._client_speaks, peer)
+        return Connection(stream, outbox, name)
+
+    def _publish(self) -> None:
+        """Have what is queued kept, then send it: a successor must not know less than a client."""
+        if self._on_change is not None:
+            self._on_change()
+        for peer in list(self._peers.values()):
+            if peer.connection is not None:
+                peer.connection.outbox.flush()
 
     def _join(self, peer: Peer) -> None:
         peer.present = True
         for other in self._others(peer):
             if other.connection is not None:
                 for vector in peer.vectors:
-                    other.connection.outbox.send(peer.peer_id, vector)
+                    other.connection.outbox.put(peer.peer_id, vector)
         log.info("%s joined as peer %d with %d vectors", self._name(peer), peer.peer_id, len(peer.vectors))
         if self._on_join is not None:
             self._on_join(peer.peer_id)
@@ -269,6 +338,7 @@ class IvshmemServer:
         )
         self._hang_up(peer)
         self._leave(peer)
+        self._publish()
 
     def _cannot_send(self, peer: Peer, stream: socket.socket, reason: str) -> None:
         """Said with a delay: by now another client may be there."""
@@ -288,7 +358,7 @@ class IvshmemServer:
             del self._peers[peer.peer_id]
         for other in self._others(peer):
             if other.connection is not None:
-                other.connection.outbox.send(peer.peer_id)
+                other.connection.outbox.put(peer.peer_id)
         self.mark_absent(peer.peer_id)
         if self._on_leave is not None:
             self._on_leave(peer.peer_id)
