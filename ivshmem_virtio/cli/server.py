@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import signal
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from ivshmem_virtio.memory.owner import Owner
 from ivshmem_virtio.memory.region import Region
 from ivshmem_virtio.peer.server import IvshmemServer
 from ivshmem_virtio.peer.unconfigured_links import UnconfiguredLinks
+from ivshmem_virtio.service.descriptor_limit import allow_many_descriptors
 from ivshmem_virtio.service.notify import Readiness
 from ivshmem_virtio.service.size import format_size
 
@@ -203,10 +203,3 @@ def listen(ivshmem_server: IvshmemServer, settings: Settings) -> None:
         )
     for path in settings.sockets:
         ivshmem_server.add_open_socket(path, settings.vectors, mode=settings.mode, owner=settings.owner)
-
-
-def allow_many_descriptors() -> None:
-    """Every peer's every vector is one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -46,6 +46,11 @@ class Region:
         self._identity = identity(memory)
         self._closed = False
 
+    @property
+    def lock(self) -> int | None:
+        """The descriptor that holds the keeper's lock: whoever has a duplicate holds it, too."""
+        return self._lock
+
     @classmethod
     def create(
         cls, name: str, size: int, *, mode: int = 0o600, owner: Owner | None = None, keep_contents: bool = False

@@ -70,6 +70,11 @@ class Listener:
         if not self._closed:
             self._loop.add_reader(self._socket, self._accept)
 
+    def let_go(self) -> None:
+        """Accept nobody any more; whoever has a duplicate of the socket goes on."""
+        self._closed = True
+        self._loop.remove_reader(self._socket)
+
     def close(self) -> None:
         """Stop listening, and remove the path unless somebody else's socket has it by now."""
         if self._closed:

@@ -152,11 +152,20 @@ class IvshmemServer:
             peer = self._peers[record["id"]]
             if "listener" in record:
                 peer.name = name
-                kept = socket.socket(fileno=files[f"listener.{peer.peer_id}"])
+                kept = socket.socket(fileno=files[record["listener"]["file"]])
                 peer.listener = self._listen_again(peer, record["listener"], kept, mode, owner, inherited)
             if "client" in record:
                 self._welcome_back(peer, record, files)
         self._publish()
+
+    def let_go(self) -> None:
+        """From here on a successor serves what ``record`` said: do nothing more, tell nobody, remove nothing."""
+        for peer in self._peers.values():
+            if peer.listener is not None:
+                peer.listener.let_go()
+            if peer.connection is not None:
+                peer.connection.outbox.close()
+                self._loop.remove_reader(peer.connection.stream)
 
     # What is there.
 

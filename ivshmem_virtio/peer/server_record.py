@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """What a server leaves to its successor: a record that JSON can hold, and named descriptors.
 
+A name stands for one file for ever: a client, or a listener, that takes the place of another has a name of its own.
 Only fixed peers (guests and local ones) are in it: a client of an open socket is a stranger to the next server, too.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,8 +33,10 @@ def record_of(peers: Iterable[Peer]) -> tuple[list[PeerRecord], Files]:
         record |= {"present": peer.present, "generation": peer.generation}
         files |= {bell_name(peer.peer_id, vector): bell.number for vector, bell in enumerate(peer.vectors)}
         if peer.listener is not None:
-            record["listener"] = {"path": str(peer.listener.path), "inode": peer.listener.inode}
-            files[f"listener.{peer.peer_id}"] = peer.listener.fileno()
+            listener = peer.listener
+            name = f"listener.{peer.peer_id}.{os.fstat(listener.fileno()).st_ino}"
+            record["listener"] = {"path": str(listener.path), "inode": listener.inode, "file": name}
+            files[name] = listener.fileno()
         if peer.ledger is not None:
             files[f"sent.{peer.peer_id}"] = peer.ledger.descriptor
         if peer.connection is not None:

@@ -29,10 +29,11 @@ class ChannelError(IvshmemVirtioError):
 
 
 class Channel:
-    """One end of the channel. Owns the socket."""
+    """One end of the channel. Owns the socket. The vault speaks another version of messages on the same kind."""
 
-    def __init__(self, end: socket.socket) -> None:
+    def __init__(self, end: socket.socket, version: int = VERSION) -> None:
         self._end = end
+        self._version = version
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LARGEST_MESSAGE)
 
     @classmethod
@@ -46,7 +47,7 @@ class Channel:
 
     def send(self, kind: str, body: Message | None = None, descriptors: list[int] | None = None) -> None:
         """Send one message; raises OSError when the other end is gone."""
-        data = json.dumps({"type": kind, "version": VERSION, **(body or {})}).encode()
+        data = json.dumps({"type": kind, "version": self._version, **(body or {})}).encode()
         socket.send_fds(self._end, [data], descriptors or [])
 
     def receive(self) -> tuple[Message, list[int]] | None:
@@ -56,25 +57,29 @@ class Channel:
         except ConnectionResetError:
             return None
         try:
-            return (decode(data), descriptors) if data else None
+            return (decode(data, self._version), descriptors) if data else None
         except ChannelError:
             close_all(descriptors)
             raise
+
+    def settimeout(self, seconds: float | None) -> None:
+        """How long sending and receiving may take before they raise TimeoutError; None: as long as they like."""
+        self._end.settimeout(seconds)
 
     def close(self) -> None:
         self._end.close()
 
 
-def decode(data: bytes) -> Message:
-    """The message in ``data``; raises ChannelError for everything else."""
+def decode(data: bytes, version: int = VERSION) -> Message:
+    """The message in ``data``, of this version; raises ChannelError for everything else."""
     try:
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ChannelError(f"a message of {len(data)} bytes is not JSON: {error}") from error
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         raise ChannelError("a message is no table with a type")
-    if message.get("version") != VERSION:
-        raise ChannelError(f"message of version {message.get('version')!r}, this process speaks version {VERSION}")
+    if message.get("version") != version:
+        raise ChannelError(f"message of version {message.get('version')!r}, this process speaks version {version}")
     return message
 
 

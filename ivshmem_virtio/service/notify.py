@@ -22,7 +22,13 @@ class Readiness:
             fresh = self._pidfile.with_name(self._pidfile.name + ".new")
             fresh.write_text(f"{os.getpid()}\n")
             fresh.replace(self._pidfile)
-        self._systemd.notify(f"READY=1\nSTATUS={text}")
+        # After a take-over the main process is another one than systemd started.
+        self._systemd.notify(f"MAINPID={os.getpid()}\nREADY=1\nSTATUS={text}")
+
+    def leaving(self) -> None:
+        """Another process goes on with everything, and says so itself."""
+        if self._pidfile is not None and self._pidfile.exists() and self._pidfile.read_text() == f"{os.getpid()}\n":
+            self._pidfile.unlink()
 
     def stopping(self) -> None:
         """Guests are about to lose their devices."""
