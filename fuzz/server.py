@@ -45,7 +45,7 @@ class Room:
         accept(near)
 
     def guest_connects(self) -> None:
-        self.connect(lambda stream: self.server._guest_connects("web", self.guest, stream))
+        self.connect(lambda stream: self.server._guest_connects(self.guest, stream))
 
     def stranger_connects(self) -> None:
         vectors = 1 + self.script.below(4)

@@ -9,8 +9,10 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 
 from ivshmem_virtio.devices.resource import Access, Resource
@@ -24,6 +26,7 @@ from ivshmem_virtio.service.channel import Channel, Message
 from ivshmem_virtio.service.confinement import Rights, confine
 from ivshmem_virtio.service.device_host import DeviceHost
 from ivshmem_virtio.service.log import configure_logging
+from ivshmem_virtio.service.served_guest import ServedGuest
 
 
 class Backend:
@@ -58,15 +61,23 @@ class Backend:
         if self._host is None:
             self._host = DeviceHost(partial(confine_for, attachment) if attachment.confined else None)
         try:
-            self._host.add(attachment, files.own, partial(make_link, files, attachment.frontend_peer), files.state)
+            make = partial(make_link, files, attachment.frontend_peer)
+            guest = self._host.add(attachment, files.own, make, files.state)
         except (IvshmemVirtioError, OSError) as error:
             self._channel.send("failed", {"guest": attachment.guest, "error": str(error)})
         else:
             self._guests.append(attachment.guest)
             self._channel.send("ready", {"guest": attachment.guest})
+            Thread(target=self._tell_served, args=(guest, attachment.guest), daemon=True).start()
         # Every slice is mapped by now; the region as a whole stays out of reach of this process.
         os.close(files.region)
         os.close(files.state)
+
+    def _tell_served(self, guest: ServedGuest, name: str) -> None:
+        """When every device is back, say so; by then this process may have been told to stop."""
+        if guest.wait_served():
+            with suppress(OSError):
+                self._channel.send("served", {"guest": name})
 
 
 def confine_for(attachment: Attachment, resources: Sequence[Resource]) -> Rights:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.service.attachment import Attachment, Descriptors
@@ -19,6 +20,8 @@ SHORT_LIFE_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 5.0
 STOP_SECONDS = 10.0
 HELLO_SECONDS = 30.0
+SERVED_SECONDS = 30.0
+"""How long a renewed back-end may take until its devices are at work, before nobody waits for that any more."""
 
 
 class BackendFailed(IvshmemVirtioError):
@@ -46,6 +49,7 @@ class BackendProcess:
         self._log = logging.getLogger(f"ivshmem_virtio.keeper.{name}")
         self._attached: dict[str, tuple[Attachment, Descriptors]] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._renewing: dict[str, asyncio.Future[None]] = {}
         self._run: BackendRun | None = None
         self._latest: int | None = None
         self._successor: BackendRun | None = None
@@ -93,10 +97,11 @@ class BackendProcess:
         """Have one more guest served; returns when it is. Raises BackendFailed."""
         self._attached[attachment.guest] = (attachment, descriptors)
         self._on_change()
-        served = self._wait_for(attachment.guest)
+        ready = asyncio.get_running_loop().create_future()
+        self._waiting[attachment.guest] = ready
         self._send(attachment, descriptors)
         try:
-            await served
+            await ready
         except BackendFailed:
             del self._attached[attachment.guest]
             raise
@@ -110,24 +115,44 @@ class BackendProcess:
         one did not come up and the old one goes on. Raises BackendFailed where the new one cannot serve something.
         """
         old = self._run
+        if not self._attached:
+            return None
         successor = BackendRun.start(verbose=self._verbose)
         if not await says_hello(successor) or self._run is not old or old is None:
             self._log.error("the new back-end did not come up in time, or is not needed any more")
             end_now(successor)
             return None
         self._successor = successor
-        waiting = {guest: self._wait_for(guest) for guest in self._attached}
+        loop = asyncio.get_running_loop()
+        self._renewing = {guest: loop.create_future() for guest in self._attached}
         began = time.monotonic()
         self._tell(old, "stop")
-        asyncio.get_running_loop().call_later(STOP_SECONDS, self._kill_if_still, old)
-        try:
-            results = await asyncio.gather(*waiting.values(), return_exceptions=True)
-        finally:
-            for guest in waiting:
-                del self._waiting[guest]
-        for failure in filter(None, results):
-            raise failure
+        loop.call_later(STOP_SECONDS, self._kill_if_still, old)
+        done, pending = await asyncio.wait(self._renewing.values(), timeout=SERVED_SECONDS)
+        self._renewing = {}
+        for future in done:
+            future.result()
+        if pending:
+            raise BackendFailed(f"back-end {self.name}: not every device is served after {SERVED_SECONDS:g} s")
         return time.monotonic() - began
+
+    def record(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """What a later keeper has to know, as something JSON can hold, and the descriptors that go with it, by name."""
+        messages = {attachment.guest: attachment.message() for attachment, _ in self._attached.values()}
+        files = self._run.files() if self._run is not None else {}
+        return {"pid": self._latest, "attachments": messages}, files
+
+    def let_go(self) -> None:
+        """A later keeper watches over it from here on."""
+        loop = asyncio.get_running_loop()
+        self._stopping = True
+        if self._restart_timer is not None:
+            self._restart_timer.cancel()
+        if self._successor is not None:
+            end_now(self._successor)
+        if self._run is not None:
+            loop.remove_reader(self._run.channel.fileno())
+            loop.remove_reader(self._run.pidfd)
 
     async def stop(self) -> None:
         """Have it stop, and wait until it has."""
@@ -160,10 +185,6 @@ class BackendProcess:
         loop = asyncio.get_running_loop()
         loop.add_reader(run.channel.fileno(), self._receive, run)
         loop.add_reader(run.pidfd, self._ended, run)
-
-    def _wait_for(self, guest: str) -> asyncio.Future[None]:
-        self._waiting[guest] = asyncio.get_running_loop().create_future()
-        return self._waiting[guest]
 
     def _send(self, attachment: Attachment, descriptors: Descriptors) -> None:
         if self._run is not None:
@@ -201,13 +222,15 @@ class BackendProcess:
             run.kill()
 
     def _handle(self, word: Word) -> None:
-        waiting = self._waiting.get(word.guest)
         if word.type == "failed":
             self._log.error("%s: %s", word.guest, word.error)
-            if waiting is not None and not waiting.done():
-                waiting.set_exception(BackendFailed(f"guest {word.guest}: {word.error}"))
-        elif word.type == "ready" and waiting is not None and not waiting.done():
-            waiting.set_result(None)
+            for waiting in (self._waiting.get(word.guest), self._renewing.get(word.guest)):
+                if waiting is not None and not waiting.done():
+                    waiting.set_exception(BackendFailed(f"guest {word.guest}: {word.error}"))
+        elif word.type in ("ready", "served"):
+            expected = self._waiting if word.type == "ready" else self._renewing
+            if word.guest in expected and not expected[word.guest].done():
+                expected[word.guest].set_result(None)
         elif word.type == "serving":
             for guest in self._attached.keys() - set(word.guests):
                 self._send(*self._attached[guest])

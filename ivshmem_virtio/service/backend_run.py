@@ -14,6 +14,8 @@ from contextlib import suppress
 from ivshmem_virtio.service.channel import Channel
 
 BACKEND_MODULE = "ivshmem_virtio.service.backend"
+CHANNEL = "channel."
+PIDFD = "pidfd."
 
 
 class BackendRun:
@@ -40,6 +42,11 @@ class BackendRun:
     def adopt(cls, pid: int, pidfd: int, channel: int) -> BackendRun:
         """A process that an earlier keeper started; takes both descriptors."""
         return cls(pid, pidfd, Channel(socket.socket(fileno=channel)))
+
+    def files(self) -> dict[str, int]:
+        """Both descriptors by name. A name never stands for two processes: no two sockets have the same inode."""
+        life = os.fstat(self.channel.fileno()).st_ino
+        return {f"{CHANNEL}{life}": self.channel.fileno(), f"{PIDFD}{life}": self.pidfd}
 
     @property
     def ended(self) -> bool:

@@ -11,9 +11,9 @@ from ivshmem_virtio.service.channel import ChannelError, Message
 
 
 class Word(BaseModel):
-    """One message. ``guest`` and ``error`` go with ready and failed, ``guests`` with serving."""
+    """One message. ``guest`` and ``error`` go with ready, served and failed, ``guests`` with serving."""
 
-    type: Literal["hello", "ready", "failed", "serving"]
+    type: Literal["hello", "ready", "served", "failed", "serving"]
     guest: StrictStr = ""
     error: StrictStr = ""
     guests: tuple[StrictStr, ...] = ()

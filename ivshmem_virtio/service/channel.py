@@ -2,8 +2,9 @@
 """The private protocol between the keeper and its back-ends: JSON messages and file descriptors on a SEQPACKET socket.
 
 Keeper to back-end: ``attach`` (links of one guest, with descriptors), ``stop``, ``which`` (a new keeper asks what is
-served). Back-end to keeper: ``hello`` (first), ``ready`` (an attachment is served), ``failed`` (an attachment cannot be
-served, in one line), ``serving`` (the answer to ``which``).
+served). Back-end to keeper: ``hello`` (first), ``ready`` (an attachment is taken on), ``served`` (all of its devices
+are at work, which after a restart may take longer), ``failed`` (an attachment cannot be served, in one line),
+``serving`` (the answer to ``which``).
 """
 
 from __future__ import annotations

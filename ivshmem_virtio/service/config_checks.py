@@ -76,6 +76,7 @@ def where(guest: GuestConfig, device: DeviceTable) -> str:
 
 def _sockets(config: Config) -> Iterator[tuple[Path, str]]:
     """Every unix socket named, with whose it is."""
+    yield config.vault_socket, "service (its vault)"
     for guest in config.guests:
         yield guest.socket, f'guest "{guest.name}"'
     for guest, device in devices(config):

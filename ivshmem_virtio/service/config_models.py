@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationInfo, field_validator, model_validator
 
@@ -40,6 +40,7 @@ class ServiceConfig(Table):
     mode: Annotated[StrictInt, Field(ge=0)] = 0o600
     owner: StrictStr | None = None
     confine: StrictBool = True
+    vault: Literal["process", "systemd"] = "process"
 
     @model_validator(mode="before")
     @classmethod
@@ -128,6 +129,11 @@ class Config(Table):
     def shared_memory(self, guest: GuestConfig) -> str:
         """Name of a guest's region below /dev/shm."""
         return f"{self.service.name}.{guest.name}"
+
+    @property
+    def vault_socket(self) -> Path:
+        """Where the process listens that keeps the keeper's descriptors."""
+        return self.service.runtime_dir / f"{self.service.name}.vault"
 
     def status_file(self, guest: GuestConfig, switch: str | None = None) -> Path:
         """Where a back-end says what only it knows (read by ``inspect``): the guest's own, or that of a switch."""

@@ -60,7 +60,7 @@ class DeviceHost:
 
     def add(
         self, attachment: Attachment, own_vectors: Sequence[int], make_link: MakeLink, state: int | None = None
-    ) -> None:
+    ) -> ServedGuest:
         """Serve the links of one guest from now on; raises DeviceError and what ``make_link`` raises.
 
         ``state``: descriptor of the private state object, for a back-end that somebody starts again.
@@ -75,7 +75,9 @@ class DeviceHost:
         def link_for(layout: LinkLayout) -> Link:
             return make_link(layout, self._worker.call(partial(fan_out.doorbells, layout)))
 
-        self._guests.append(ServedGuest(attachment, link_for, self._worker, self._switches, state))
+        guest = ServedGuest(attachment, link_for, self._worker, self._switches, state)
+        self._guests.append(guest)
+        return guest
 
     def _beat(self) -> None:
         while not self._stopping.wait(HEARTBEAT_SECONDS):

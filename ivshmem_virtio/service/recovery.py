@@ -130,6 +130,11 @@ class Recovery:
         self._log.error("cannot be served: %s; it is tried again, %s", trouble, now)
         self._service.say_trouble(trouble)
 
+    def wait(self) -> bool:
+        """Return when the device is served (True), or nobody tries any more."""
+        self._thread.join()
+        return not self._stopping
+
     def stop(self) -> None:
         """No further attempt. One that is being made is left to itself."""
         self._stopping = True

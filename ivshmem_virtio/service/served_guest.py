@@ -99,6 +99,10 @@ class ServedGuest:
         """Whether a device cannot be served now."""
         return any(service.trouble is not None for service in self._services)
 
+    def wait_served(self) -> bool:
+        """Return when every device is served (True), or nobody tries any more."""
+        return all(recovery.wait() for recovery in self._recoveries)
+
     def beat(self) -> None:
         """One heartbeat on every link."""
         for service in self._services:

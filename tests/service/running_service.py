@@ -28,8 +28,9 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
 class RunningService(ServiceProcess):
     """``ivshmem-virtio serve`` on a configuration: READY when made; must end in order when the context is left."""
 
-    def __init__(self, config: Path, *options: str) -> None:
-        super().__init__(["serve", str(config), *options], config.parent)
+    def __init__(self, config: Path, *options: str, name: str = "service") -> None:
+        super().__init__(["serve", str(config), *options], config.parent, name)
+        self.runtime_dir = config.parent / "run"
 
     def said(self) -> str:
         """Everything the service has logged so far."""
@@ -37,7 +38,14 @@ class RunningService(ServiceProcess):
 
     def children(self) -> list[int]:
         """Process ids of the back-ends, in the order they were started."""
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(pid) for pid in pids if is_backend(int(pid))]
+
+    @property
+    def vault(self) -> int:
+        """Process id of the service's vault, whoever started that."""
+        (pid,) = [pid for pid in processes_naming(self.runtime_dir) if b"service.vault" in command_line(pid)]
+        return pid
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -65,6 +73,24 @@ def driving_all(socket: Path, *links: str, force: bool = False) -> Iterator[dict
             stack.callback(transports[link].close)
             transports[link].bring_up(PATIENCE)
         yield transports
+
+
+def command_line(pid: int) -> bytes:
+    """Of a process; empty once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def is_backend(pid: int) -> bool:
+    return b"service.backend" in command_line(pid)
+
+
+def processes_naming(path: Path) -> list[int]:
+    """Processes with a path below this one among their arguments."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+    return [pid for pid in pids if os.fsencode(path) in command_line(pid)]
 
 
 def region_mappings(pid: int, region: str) -> list[tuple[int, int]]:

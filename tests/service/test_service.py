@@ -136,16 +136,6 @@ def test_the_end_of_a_service_leaves_nothing(write_config: ConfigWriter) -> None
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_a_killed_keeper_leaves_nothing_in_the_way_of_the_next(write_config: ConfigWriter) -> None:
-    config = write_config("web")
-    service = RunningService(config)
-    pids = service.children()
-    service.kill()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the back-ends have ended too")
-    with RunningService(config), driving(guest_socket(config), "disk") as transport:
-        assert len(BlkDriver(transport).read(0, 1)) == 512
-
-
 def test_a_second_service_of_the_same_name_is_refused(write_config: ConfigWriter) -> None:
     config = write_config("web")
     with RunningService(config) as service:
