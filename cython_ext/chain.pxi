@@ -16,6 +16,14 @@ cdef class Chain:
         return self.record.head
 
     @property
+    def sequence(self):
+        return self.record.sequence
+
+    @property
+    def again(self):
+        return bool(self.record.again)
+
+    @property
     def readable_length(self):
         return self.record.readable_length
 

@@ -124,6 +124,7 @@ cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resum
         raise ValueError(f"the record of a queue at {offset:#x} is not a multiple of 8")
     queue.queue.record = record.at(offset, QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>queue.queue.ring.size)
     queue.record = record
+    queue.resumed = resume
     if resume:
         record_resume(queue, answered)
     else:

@@ -8,8 +8,9 @@ cdef inline uint8_t *taken_record(const split_device *queue, uint16_t head) noex
 
 
 cdef void record_begin(split_device *queue) noexcept nogil:
-    """A queue that was just enabled holds nothing."""
+    """A queue that was just enabled holds nothing. Its numbers go on, so that none ever names two chains."""
     cdef uint32_t head
+    queue.next_sequence = max(<uint64_t>1, iv_load64(queue.record + RECORD_NEXT_SEQUENCE))
     for head in range(queue.ring.size):
         iv_store64(taken_record(queue, head) + TAKEN_SEQUENCE, 0)
     iv_store32(queue.record + RECORD_COMMIT_COUNT, 0)

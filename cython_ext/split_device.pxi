@@ -118,9 +118,12 @@ cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nog
     chain.descriptors = 0
     if device_walk(queue, chain) < 0:
         return -1
-    if queue.in_flight[head] == TO_BE_REDONE:
+    chain.again = queue.in_flight[head] == TO_BE_REDONE
+    if chain.again:
+        chain.sequence = iv_load64(taken_record(queue, head) + TAKEN_SEQUENCE)
         queue.redo_next += 1
     else:
+        chain.sequence = queue.next_sequence
         record_taken(queue, chain)
         hint_taken(queue, head)
         queue.last_avail += 1

@@ -38,11 +38,13 @@ cdef struct chain_record:
     uint64_t readable_length    # bytes
     uint64_t writable_length    # bytes
     uint64_t table              # window offset of its indirect table; length 0 = none
+    uint64_t sequence           # order in which chains were taken
     uint32_t table_length
     uint32_t readable           # how many segments
     uint32_t writable
     uint16_t head
     uint16_t descriptors        # of the ring, an indirect one included
+    bint again                  # a process that died had taken it before
 
 
 # The first broken rule a queue met; code 0 is none. Kept so that every later call can name it again.
@@ -154,6 +156,7 @@ cdef class DeviceQueue:
     cdef chain_record scratch
     cdef readonly Window window
     cdef Window record          # keeps queue.record mapped
+    cdef readonly bint resumed
 
 
 cdef class DriverQueue:

@@ -73,6 +73,12 @@ class Chain:
     def head(self) -> int:
         """Descriptor index that names the chain in the used ring."""
     @property
+    def sequence(self) -> int:
+        """Order in which chains of the queue were taken, from 1; counts on where a queue keeps a record."""
+    @property
+    def again(self) -> bool:
+        """Whether a process that was killed had taken it before, and may have served it."""
+    @property
     def readable_length(self) -> int:
         """Bytes in all readable segments."""
     @property
@@ -157,6 +163,9 @@ class DeviceQueue:
     @property
     def device(self) -> int:
         """Window offset of the used ring."""
+    @property
+    def resumed(self) -> bool:
+        """Whether it goes on for the driver of a process that was killed."""
     @property
     def in_flight(self) -> int:
         """Chains popped and not pushed."""

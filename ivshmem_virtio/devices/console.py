@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.console_control import MESSAGE, SIZE, ControlOutbox, Event, messages
+from ivshmem_virtio.devices.console_output import OutputBuffer
 from ivshmem_virtio.devices.console_port import Port
 from ivshmem_virtio.devices.console_spec import SinkSpec, make_sink
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
@@ -26,6 +27,8 @@ EMERG_WRITE_OFFSET = 8
 CONTROL_RECEIVE = 2
 CONTROL_TRANSMIT = 3
 CONTROL_QUEUE_SIZE = 32
+KEPT_STAGE = 3
+KEPT_DRIVER_READY = 1 << 62
 MOST_PORTS = 31  # what a stock Linux driver numbers as vport0p0 ... vport0p30
 
 
@@ -80,6 +83,8 @@ class Console(Device):
         self._driver: DriverHandle | None = None
         self._known_queues: list[Queue | None] = []
         self._multiport = False
+        self._driver_ready = False
+        self._restored = 0
 
     def _check(self, columns: int, rows: int, names: list[str]) -> None:
         if not (0 < columns < 1 << 16 and 0 < rows < 1 << 16):
@@ -117,9 +122,38 @@ class Console(Device):
         return [size, size, CONTROL_QUEUE_SIZE, CONTROL_QUEUE_SIZE, *[size] * (2 * (len(self.ports) - 1))]
 
     @property
-    def resumable(self) -> bool:
-        """What was said on the control queues is known to one process only."""
-        return not self._multiport_offered
+    def identity(self) -> str:
+        """The ports by name: with others, what the driver was told is not so."""
+        return ",".join(port.name for port in self.ports)
+
+    @property
+    def kept(self) -> int:
+        """What was said on the control queues: two bits for each port, and whether the driver said that it is ready.
+
+        A port that the driver was not told of yet counts as unknown to it: it is told once more.
+        """
+        if self._driver is None or not self._multiport:
+            return 0
+        known = sum(port.stage << 2 * port.number for port in self.ports if not self._unannounced(port))
+        return known | KEPT_DRIVER_READY * self._driver_ready
+
+    def _unannounced(self, port: Port) -> bool:
+        return (port.number, Event.DEVICE_ADD) in self._outbox
+
+    def restore(self, kept: int) -> None:
+        """As of ``kept``, once the driver's queues are there."""
+        self._restored = kept
+
+    @property
+    def kept_length(self) -> int:
+        """Output that the host has not taken yet."""
+        return OutputBuffer.LENGTH * len(self.ports)
+
+    def keep_in(self, memory: memoryview) -> None:
+        """A buffer for each port."""
+        for port in self.ports:
+            start = OutputBuffer.LENGTH * port.number
+            port.sink.keep_in(OutputBuffer(memory[start : start + OutputBuffer.LENGTH]))
 
     @property
     def config(self) -> bytes:
@@ -172,10 +206,26 @@ class Console(Device):
         if not self._is_known(queues):
             self._forget_driver()
         self._known_queues = queues
+        restored, self._restored = self._restored, 0
+        if restored and any(queue is not None and queue.ring.resumed for queue in queues):
+            # Else the driver was reset meanwhile, and knows nothing.
+            self._go_on(restored)
         if self._multiport:
             self._control = queues[CONTROL_RECEIVE]
         for port in self.ports if self._multiport else self.ports[:1]:
             port.activate(queues[port.queues[0]])
+
+    def _go_on(self, kept: int) -> None:
+        """What the killed process knew of the driver; what may not have been said any more is said again."""
+        if not self._multiport:
+            return
+        self._driver_ready = bool(kept & KEPT_DRIVER_READY)
+        for port in self.ports:
+            port.stage = kept >> 2 * port.number & KEPT_STAGE
+            if port.ready:
+                self._introduce(port)
+            elif self._driver_ready:
+                self._announce(port)
 
     def _is_known(self, queues: list[Queue | None]) -> bool:
         """After the reset of single queues (virtio 1.4, 2.6.1) the others are those of before, and so is the driver."""
@@ -183,6 +233,7 @@ class Console(Device):
 
     def _forget_driver(self) -> None:
         self._known_queues = []
+        self._driver_ready = False
         self._outbox.clear()
         for port in self.ports:
             port.forget_driver(multiport=self._multiport)
@@ -200,7 +251,7 @@ class Console(Device):
             self._hear(queue)
             self._deliver_on_own_time()
         elif queue.index == CONTROL_RECEIVE and self._multiport_offered:
-            self._deliver(queue)
+            self._deliver_on_own_time()
         else:
             self._serve_port(self._by_queue[queue.index], queue)
 
@@ -239,6 +290,7 @@ class Console(Device):
         if not value:
             _log.warning("%s: the driver could not set up the device", self.name)
             return
+        self._driver_ready = True
         for port in self.ports:
             self._announce(port)
 
@@ -253,6 +305,10 @@ class Console(Device):
             _log.warning("%s: the driver could not set up port %s", self.name, port.name)
             return
         port.ready = True
+        self._introduce(port)
+
+    def _introduce(self, port: Port) -> None:
+        """What a driver wants to know of a port; to hear it twice does no harm."""
         if port.console:
             self._outbox.add(port.number, Event.CONSOLE_PORT, 1)
             self._send_size()

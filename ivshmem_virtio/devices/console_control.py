@@ -50,6 +50,10 @@ class ControlOutbox:
         """Forget everything."""
         self._waiting.clear()
 
+    def __contains__(self, message: tuple[int, Event]) -> bool:
+        """Whether a message of that kind waits for a port."""
+        return message in self._waiting
+
     def __len__(self) -> int:
         return len(self._waiting)
 

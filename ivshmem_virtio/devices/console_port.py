@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import IntEnum
 
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.console_sink import Sink
@@ -11,6 +12,15 @@ from ivshmem_virtio.devices.own_time import own_time
 from ivshmem_virtio.transport.queue import Queue
 
 READ_AT_ONCE = 64 << 10
+
+
+class Stage(IntEnum):
+    """How far a driver and a port have come with each other (virtio 1.4, 5.3.6.2)."""
+
+    UNKNOWN = 0
+    ANNOUNCED = 1
+    READY = 2
+    OPEN = 3
 
 
 class Port:
@@ -53,6 +63,19 @@ class Port:
         return first, first + 1
 
     @property
+    def stage(self) -> int:
+        """Of a port that can be opened and closed. A driver that has opened a port has it ready."""
+        if self.announced and self.driver_open:
+            return Stage.OPEN
+        return Stage.READY if self.ready else Stage.ANNOUNCED if self.announced else Stage.UNKNOWN
+
+    @stage.setter
+    def stage(self, stage: int) -> None:
+        self.announced = stage >= Stage.ANNOUNCED
+        self.ready = stage >= Stage.READY
+        self.driver_open = stage == Stage.OPEN
+
+    @property
     def host_open(self) -> bool:
         """Whether the driver is told that somebody is there; a console says so always and keeps its output."""
         return self.console or self.sink.connected
@@ -87,10 +110,13 @@ class Port:
 
     def transmit(self, chain: Chain) -> None:
         """All of a transmit buffer to the sink, which never makes us wait."""
+        if chain.again and chain.sequence <= self.sink.last_sequence:
+            return  # the process that was killed got as far as that, but not as far as saying so to the driver
         # More bytes than the window has can only be the same ones again and again.
         length = min(chain.readable_length, self._most)
         for offset in range(0, length, READ_AT_ONCE):
-            self.sink.write(chain.read(offset, min(READ_AT_ONCE, length - offset)))
+            last = offset + READ_AT_ONCE >= length
+            self.sink.write(chain.read(offset, min(READ_AT_ONCE, length - offset)), chain.sequence if last else None)
 
     def input_ready(self) -> None:
         """The sink has input: one buffer of it to the driver, or wait until there is a buffer."""

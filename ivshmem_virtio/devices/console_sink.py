@@ -14,12 +14,14 @@ from asyncio import AbstractEventLoop
 from collections.abc import Sequence
 from typing import Protocol
 
+from ivshmem_virtio.devices.console_output import BUFFER_BYTES, OutputBuffer
 from ivshmem_virtio.devices.device import DeviceError
 from ivshmem_virtio.devices.resource import Resource
 
 _log = logging.getLogger("ivshmem_virtio.device.console")
 
-BUFFER_BYTES = 256 << 10
+__all__ = ["BUFFER_BYTES", "DescriptorSink", "NullSink", "Sink", "SinkUnusable", "SinkUser"]
+
 WRITE_AT_ONCE = 64 << 10
 
 
@@ -50,8 +52,16 @@ class Sink(ABC):
     def __init__(self, *, history: bool) -> None:
         self.history = history
         self.connected = False
-        self.dropped = 0
+
+    @property
+    def dropped(self) -> int:
         """Bytes of output lost because the host did not take them."""
+        return 0
+
+    @property
+    def last_sequence(self) -> int:
+        """Number of the driver's buffer that was taken last, by this process or by one before it."""
+        return 0
 
     @property
     def resources(self) -> Sequence[Resource]:
@@ -67,8 +77,11 @@ class Sink(ABC):
         """Take down, also after a failed ``open``."""
 
     @abstractmethod
-    def write(self, data: bytes) -> None:
-        """Take output. Never waits and never fails."""
+    def write(self, data: bytes, sequence: int | None = None) -> None:
+        """Take output; with it ends the driver's buffer of that number. Never waits and never fails."""
+
+    def keep_in(self, output: OutputBuffer) -> None:  # noqa: B027 - some sinks keep nothing
+        """Keep output there from now on, and go on with what a killed process left there."""
 
     def want_input(self, wanted: bool) -> None:  # noqa: B027 - some sinks have no input
         """Whether ``input_ready`` may be called."""
@@ -88,7 +101,7 @@ class NullSink(Sink):
     def close(self) -> None:
         """Nothing to take down."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, sequence: int | None = None) -> None:
         """Forget it."""
 
 
@@ -98,7 +111,8 @@ class DescriptorSink(Sink):
     def __init__(self, *, history: bool) -> None:
         super().__init__(history=history)
         self.label = ""
-        self._buffer = bytearray()
+        self._buffer = OutputBuffer()
+        self._said_dropping = False
         self._loop: AbstractEventLoop | None = None
         self._user: SinkUser | None = None
         self._input = -1
@@ -160,34 +174,70 @@ class DescriptorSink(Sink):
 
     # -- output -------------------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Write what goes at once, buffer the rest."""
-        self._buffer += data
-        if not self.connected and not self.history:
-            self._drop(len(self._buffer))
+    @property
+    def dropped(self) -> int:
+        """As far as it is known: of this process, or of all that kept their output in the same place."""
+        return self._buffer.dropped
+
+    @property
+    def last_sequence(self) -> int:
+        """As committed."""
+        return self._buffer.last_sequence
+
+    def keep_in(self, output: OutputBuffer) -> None:
+        """Nothing was written yet, so there is nothing to take along."""
+        self._buffer.release()
+        self._buffer = output
+        self._recover()
+        self._drop_unwanted()
         if not self._writing:
             self._drain()
-        self._drop(len(self._buffer) - BUFFER_BYTES)
+
+    def write(self, data: bytes, sequence: int | None = None) -> None:
+        """Write what goes at once, buffer the rest."""
+        for start in range(0, len(data), WRITE_AT_ONCE):
+            piece = data[start : start + WRITE_AT_ONCE]
+            if not self._writing:
+                self._drain()
+            self._note_dropping(self._buffer.room(len(piece)))
+            self._buffer.commit(piece, sequence if start + WRITE_AT_ONCE >= len(data) else None)
+        self._drop_unwanted()
+        if not self._writing:
+            self._drain()
+
+    def _drop_unwanted(self) -> None:
+        if not self.connected and not self.history:
+            self._drop(len(self._buffer))
 
     def _drop(self, count: int) -> None:
-        if count > 0:
-            del self._buffer[:count]
-            if not self.dropped:
-                _log.warning("%s: %s does not take the output; the oldest is being dropped", self.label, self._where())
-            self.dropped += count
+        self._note_dropping(count)
+        self._buffer.drop(count)
+
+    def _note_dropping(self, count: int) -> None:
+        if count > 0 and not self._said_dropping:
+            self._said_dropping = True
+            _log.warning("%s: %s does not take the output; the oldest is being dropped", self.label, self._where())
 
     def _drain(self) -> None:
         while self._buffer and self._output >= 0:
             try:
-                written = os.write(self._output, self._buffer[:WRITE_AT_ONCE])
+                self._before_write()
+                with self._buffer.oldest(WRITE_AT_ONCE) as oldest:
+                    written = os.write(self._output, oldest)
             except BlockingIOError:
                 self._watch_output(True)
                 return
             except OSError as error:
                 self._output_failed(error)
                 return
-            del self._buffer[:written]
+            self._buffer.consume(written)
         self._watch_output(False)
+
+    def _before_write(self) -> None:
+        """For who can find out later whether the write happened."""
+
+    def _recover(self) -> None:
+        """Consume what the killed process wrote without saying so, where that can be found out."""
 
     def _output_failed(self, error: OSError) -> None:
         self._lost()

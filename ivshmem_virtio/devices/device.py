@@ -80,6 +80,15 @@ class Device(ABC):
     def restore(self, kept: int) -> None:  # noqa: B027 - most devices keep nothing
         """The opposite of ``kept``, in a successor, before ``activate``."""
 
+    @property
+    def kept_length(self) -> int:
+        """Bytes of memory, beside ``kept``, that a successor is to find as they were left; never changes."""
+        return 0
+
+    def keep_in(self, memory: memoryview) -> None:  # noqa: B027 - most devices keep nothing
+        """That memory: zeroes, or what a predecessor left there. Called once, after ``open`` and before ``activate``;
+        not where the device will have no successor."""
+
     def open(self, loop: AbstractEventLoop) -> None:  # noqa: B027 - some devices need nothing of the host
         """Acquire what the device needs of the host; raises DeviceError."""
 

@@ -112,6 +112,8 @@ class LinkService:
             _introduce(kept, opened.device)
         room = kept if kept is not None and _has_room(kept, opened.device) else None
         try:
+            if room is not None and room.memory_length:
+                opened.worker.call(partial(opened.device.keep_in, room.memory()))
             opened.worker.call(partial(opened.transport.start, room))
         except BaseException:
             self._stop_serving()
@@ -218,4 +220,5 @@ def _introduce(kept: KeptLink, device: Device) -> None:
 
 
 def _has_room(kept: KeptLink, device: Device) -> bool:
-    return kept.queue_sizes == tuple(device.queue_sizes) and kept.config_length == len(device.config)
+    shape = (tuple(device.queue_sizes), len(device.config), device.kept_length)
+    return (kept.queue_sizes, kept.config_length, kept.memory_length) == shape

@@ -50,7 +50,7 @@ def find_state(descriptor: int, links: Sequence[ServedLink]) -> list[KeptLink] |
 
 def make_state(descriptor: int, links: Sequence[ServedLink], devices: Sequence[Device]) -> list[KeptLink]:
     """A record for each link, from which nobody can go on yet."""
-    shapes = [(device.queue_sizes, len(device.config)) for device in devices]
+    shapes = [(device.queue_sizes, len(device.config), device.kept_length) for device in devices]
     length = round_up(STATE_FIRST_LINK + sum(KeptLink.length(*shape) for shape in shapes), PAGE_SIZE)
     # An object that is interrupted here has no magic, and is begun anew once more.
     os.ftruncate(descriptor, 0)

@@ -531,6 +531,9 @@ class DeviceTransport:
         queue.unfinished = False
         try:
             self.device.handle_queue(queue)
+            if self._kept is not None:
+                # What the driver has said on a queue is kept before it learns that it was heard.
+                self._kept.keep_device(self.device.kept)
             queue.flush()
         except RingTaken as taken:
             self._start_over(taken)

@@ -26,7 +26,7 @@ STATE_FIRST_LINK = 0x40
 
 
 class LinkRecord(IntEnum):
-    """One link; the records of its queues follow, then its configuration space."""
+    """One link; the records of its queues follow, then its configuration space, then the memory of its device."""
 
     LINK_EPOCH = 0x00
     LINK_INCARNATION = 0x08
@@ -43,6 +43,7 @@ class LinkRecord(IntEnum):
     LINK_SERVED = 0x60
     LINK_OPENINGS = 0x68
     LINK_CONFIG_LENGTH = 0x6C
+    LINK_MEMORY_LENGTH = 0x70
 
 
 LINK_RECORD_SIZE = 128

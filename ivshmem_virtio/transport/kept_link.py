@@ -22,10 +22,18 @@ from ivshmem_virtio.transport.queue_state import QueueState
 class KeptLink:
     """The record of a link at ``offset`` of the mapped object. Every store is atomic; their order is the caller's."""
 
-    def __init__(self, window: Window, offset: int, queue_sizes: Sequence[int], config_length: int = 0) -> None:
+    def __init__(
+        self,
+        window: Window,
+        offset: int,
+        queue_sizes: Sequence[int],
+        config_length: int = 0,
+        memory_length: int = 0,
+    ) -> None:
         self.window = window
         self.queue_sizes = tuple(queue_sizes)
         self.config_length = config_length
+        self.memory_length = memory_length
         self._offset = offset
         self._queues: list[int] = []
         end = offset + LINK_RECORD_SIZE
@@ -33,13 +41,14 @@ class KeptLink:
             self._queues.append(end)
             end += QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
         self._config = end
+        self._memory = end + round_up(config_length, LINE_SIZE)
         self._config_kept: bytes | None = None
 
     @staticmethod
-    def length(queue_sizes: Sequence[int], config_length: int = 0) -> int:
-        """Bytes of a link record with its queue records and its configuration space."""
+    def length(queue_sizes: Sequence[int], config_length: int = 0, memory_length: int = 0) -> int:
+        """Bytes of a link record with its queue records, its configuration space and the memory of its device."""
         queues = sum(QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE for size in queue_sizes)
-        return LINK_RECORD_SIZE + queues + round_up(config_length, LINE_SIZE)
+        return LINK_RECORD_SIZE + queues + round_up(config_length, LINE_SIZE) + round_up(memory_length, LINE_SIZE)
 
     @classmethod
     def found(cls, window: Window, offset: int) -> KeptLink:
@@ -50,21 +59,28 @@ class KeptLink:
             size = window.load32(record + QueueRecord.RING_LARGEST)
             sizes.append(size)
             record += QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
-        kept = cls(window, offset, sizes, window.load32(offset + LinkRecord.LINK_CONFIG_LENGTH))
-        window.read(kept._config, kept.config_length)
+        config_length = window.load32(offset + LinkRecord.LINK_CONFIG_LENGTH)
+        memory_length = window.load64(offset + LinkRecord.LINK_MEMORY_LENGTH)
+        kept = cls(window, offset, sizes, config_length, memory_length)
+        window.read(kept.end, 0)
         return kept
 
     def lay_out(self) -> None:
         """Say what the record has room for, so that ``found`` finds it without the device."""
         self.window.store32(self._offset + LinkRecord.LINK_QUEUES, len(self._queues))
         self.window.store32(self._offset + LinkRecord.LINK_CONFIG_LENGTH, self.config_length)
+        self.window.store64(self._offset + LinkRecord.LINK_MEMORY_LENGTH, self.memory_length)
         for record, size in zip(self._queues, self.queue_sizes, strict=True):
             self.window.store32(record + QueueRecord.RING_LARGEST, size)
 
     @property
     def end(self) -> int:
         """First byte behind the record."""
-        return self._offset + self.length(self.queue_sizes, self.config_length)
+        return self._offset + self.length(self.queue_sizes, self.config_length, self.memory_length)
+
+    def memory(self) -> memoryview:
+        """What the device keeps beside the word that is its own."""
+        return self.window.view(self._memory, self.memory_length)
 
     @property
     def epoch(self) -> int:
@@ -124,6 +140,7 @@ class KeptLink:
     def change_device(self, identity: bytes, offered: int) -> None:
         """From now on the record is about this one: what is kept of another is forgotten first."""
         self.forget()
+        self.window.zero(self._memory, self.memory_length)
         self.window.store64(self._offset + LinkRecord.LINK_OFFERED, offered)
         self.window.write(self._offset + LinkRecord.LINK_IDENTITY, identity)
 
@@ -172,6 +189,11 @@ class KeptLink:
         self.window.store64(self._offset + LinkRecord.LINK_DEVICE, device)
         self.window.store32(self._offset + LinkRecord.LINK_STATUS, status)
         self.window.store64(self._offset + LinkRecord.LINK_INCARNATION, incarnation)
+
+    def keep_device(self, device: int) -> None:
+        """The device's own word, where the driver did not use a transaction to change it."""
+        if device != self.device:
+            self.window.store64(self._offset + LinkRecord.LINK_DEVICE, device)
 
     def keep_selection(self, selected: int | None, device_features_sel: int, driver_features_sel: int) -> None:
         self.window.store32(self._offset + LinkRecord.LINK_SELECTED, 0 if selected is None else selected + 1)
