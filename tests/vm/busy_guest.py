@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from ivshmem_virtio.vm.guest import Guest
@@ -11,35 +13,55 @@ from tests.vm.served_guest import wait_in_guest
 REGION = 256 << 10
 """Bytes at the start of the disk that the writers write, with one byte value for each life of the guest."""
 
-# A loop goes on while its device is away, and goes round quickly while it is there.
-LOAD = """
-mkdir -p /run/load; rm -f /run/load/*
+# Each loop tells of every round, done or missed, and goes on while its device is away. Disks are opened through nodes
+# of the loop's own: a redirection to a path in /dev that is gone for a moment would make a file there.
+PREPARE = """
+rm -rf /run/load; mkdir -p /run/load
+cat > /run/load/disk <<'END'
+node=/run/load/node.$1; shift; rm -f $node
+set -- $(head -n 1 /sys/block/vda/dev 2>/dev/null | tr : ' ') "$@"
+[ -n "$3" ] && mknod $node b $1 $2 || exit 1
+shift 2; exec dd "$@" conv=notrunc bs=4k $direction=$node
+END
 head -c {region} /dev/zero | tr '\\000' '\\{octal:03o}' > /run/load/pattern
 busy() {{ name=$1; shift; (while [ ! -e /run/load/stop ]; do
-    sh -c "$*" && echo >> /run/load/$name.rounds || sleep 0.1; done; echo > /run/load/$name.ended) >/dev/null 2>&1 & }}
-ip link set eth0 up; ip addr add 10.20.30.40/24 dev eth0
-busy write0 dd if=/run/load/pattern of=/dev/vda bs=64k oflag=direct conv=notrunc
-busy write1 dd if=/run/load/pattern of=/dev/vda bs=4k count=8 seek=8 skip=8 oflag=direct conv=notrunc
-busy read dd if=/dev/vda of=/dev/null bs=64k iflag=direct
-busy random 'head -c 4096 /dev/hwrng | grep -q .'
-busy console 'head -c 4096 /run/load/pattern | tr "\\\\000-\\\\377" a > /dev/hvc0'
-busy frames 'arping -q -c 1 -w 1 -I eth0 10.20.30.41; [ -d /sys/class/net/eth0 ]'
+    if sh -c "$*"; then echo >> /run/load/$name.done; else echo >> /run/load/$name.missed; sleep 0.1; fi
+    done; echo > /run/load/$name.ended) >/dev/null 2>&1 & }}
+ip link set eth0 up
 """
-LOOPS = ("write0", "write1", "read", "random", "console", "frames")
+LOOPS = {
+    "write0": "direction=of sh /run/load/disk 0 if=/run/load/pattern oflag=direct",
+    "write1": "direction=of sh /run/load/disk 1 if=/run/load/pattern count=8 seek=8 skip=8 oflag=direct",
+    "read": "direction=if sh /run/load/disk 2 of=/dev/null count=64 iflag=direct",
+    "random": '[ "$(head -c 256 /dev/hwrng | wc -c)" = 256 ]',
+    "console": "[ -d /sys/class/tty/hvc0 ] && head -c 4096 /run/load/pattern > /dev/hvc0",
+    "frames": "ip link set eth0 up && { arping -q -c 1 -w 1 -I eth0 -s 0.0.0.0 10.2.3.4; [ -d /sys/class/net/eth0 ]; }",
+}
+DISK_LOOPS = ("write0", "write1", "read")
 
 
-def start_load(guest: Guest, life: int) -> None:
+def start_load(guest: Guest, life: int, *, without: str = "") -> None:
     """Have every device in use; returns when each loop has gone round. The disk is written with byte ``life``."""
-    guest.run(LOAD.format(region=REGION, octal=life))
-    for loop in LOOPS:
-        wait_in_guest(guest, f"[ -s /run/load/{loop}.rounds ]", 30)
+    loops = {name: command for name, command in LOOPS.items() if name != without}
+    busy = "\n".join(f"busy {name} {shlex.quote(command)}" for name, command in loops.items())
+    guest.run(PREPARE.format(region=REGION, octal=life) + busy)
+    wait_in_guest(guest, _all(loops, "done"), 60)
+
+
+def wait_round(guest: Guest, result: str, loops: Iterable[str] = LOOPS) -> None:
+    """Each of the loops goes round once more, with this result: "done" or "missed"."""
+    guest.run(f"rm -f /run/load/*.{result}")
+    wait_in_guest(guest, _all(loops, result), 60)
 
 
 def stop_load(guest: Guest) -> None:
     """Let every loop come to its end: nobody may wait for ever."""
     guest.run("touch /run/load/stop")
-    for loop in LOOPS:
-        wait_in_guest(guest, f"[ -e /run/load/{loop}.ended ]", 60)
+    wait_in_guest(guest, _all(LOOPS, "ended"), 60)
+
+
+def _all(loops: Iterable[str], file: str) -> str:
+    return " && ".join(f"[ -e /run/load/{loop}.{file} ]" for loop in loops)
 
 
 def write_once(guest: Guest, life: int) -> None:
@@ -53,5 +75,5 @@ def write_once(guest: Guest, life: int) -> None:
 def assert_only(image: Path, life: int) -> None:
     """Nothing of an earlier life is in the region."""
     found = image.read_bytes()[:REGION]
-    stale = sorted({value for value in set(found) if value != life})
+    stale = sorted(set(found) - {life})
     assert not stale, f"bytes of lives {stale} in the place of {life}: {[found.count(value) for value in stale]}"
