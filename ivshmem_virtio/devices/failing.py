@@ -42,8 +42,6 @@ class FailingDevice:
     requests of device types that this class does not know, because an answer nobody wrote could be taken for success.
     """
 
-    resumable = True
-
     def __init__(self, name: str, device_id: int, kept: KeptLink, window: int) -> None:
         self.name = name
         self.device_id = device_id
@@ -52,6 +50,8 @@ class FailingDevice:
         self.config = kept.config
         self.kept = 0
         self.losses = Losses()
+        # What a driver says on control queues goes unheard here, so the console and it must begin anew afterwards.
+        self.resumable = device_id != console.Console.device_id or not self.features & console.Feature.MULTIPORT
         self._window = window
         self.writable_config: Mapping[int, int] = self._writable_config()
 

@@ -105,6 +105,12 @@ def test_console_output_is_dropped_and_counted_and_input_waits() -> None:
     assert "3 buffers of output (11 bytes) were dropped" in str(device.losses)
 
 
+def test_only_a_console_with_ports_begins_anew(disk: Blk) -> None:
+    assert failing_in_place_of(disk).resumable
+    assert failing_in_place_of(Console("serial", via="null", window=WINDOW)).resumable
+    assert not failing_in_place_of(Console("serial", via="null", ports=[("p", "null")], window=WINDOW)).resumable
+
+
 @pytest.mark.parametrize(("device_id", "queue"), [(NET, 0), (RNG, 0), (UNKNOWN, 1)])
 def test_what_is_to_be_filled_waits(device_id: int, queue: int) -> None:
     """Entropy, received frames; and whatever a device of somebody else would have answered."""
