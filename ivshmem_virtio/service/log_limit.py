@@ -12,23 +12,31 @@ from ivshmem_virtio.transport.allowance import Allowance
 LINES_PER_SECOND = 1
 BURST_SECONDS = 20.0
 
+Kind = tuple[str, ...]
+
+
+def kind_of(record: logging.LogRecord) -> Kind:
+    """Logger, words, and the classes of the exceptions that are put into them."""
+    values = record.args if isinstance(record.args, tuple) else ()
+    return (record.name, str(record.msg), *(type(value).__name__ for value in values if isinstance(value, Exception)))
+
 
 class LogLimit(logging.Filter):
     """Lets through a burst of lines of one kind, then one a second, which tells how many were left out before it.
 
-    Lines are of one kind where logger and words are the same, whatever the numbers in them. There are as many kinds as
-    the program has places that log, so this needs no bound of its own.
+    Lines are of one kind where logger and words are the same, whatever the numbers in them, and the same rule was
+    broken. There are as many kinds as the program has places that log, and rules, so this needs no bound of its own.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._kinds: dict[tuple[str, str], Allowance] = {}
-        self._left_out: dict[tuple[str, str], int] = {}
+        self._kinds: dict[Kind, Allowance] = {}
+        self._left_out: dict[Kind, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line is printed."""
-        kind = (record.name, str(record.msg))
+        kind = kind_of(record)
         allowance = self._kinds.setdefault(kind, Allowance(LINES_PER_SECOND, BURST_SECONDS))
         now = self._clock()
         if allowance.wait(now) > 0:

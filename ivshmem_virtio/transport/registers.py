@@ -48,6 +48,7 @@ class Registers:
         window.store64(line + BackendLine.EPOCH, epoch)
         window.store64(line + BackendLine.SESSION, session)
         window.store32(line + BackendLine.CONFIG_LENGTH, config_length)
+        window.store16(line + BackendLine.BACKEND_CONFIG_VECTOR, 0)
         window.store16(line + BackendLine.QUEUE_COUNT, len(queues))
         for queue in queues:
             line = layout.queue_line(queue.index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ivshmem_virtio.link.layout import FrontendLine, Header, State
+from ivshmem_virtio.link.layout import BackendLine, FrontendLine, Header, QueueLine, State
 from ivshmem_virtio.transport.features import OFFERED, Status
 
 from .driver_link_pair import bench
@@ -51,8 +51,12 @@ def test_a_new_incarnation_finds_the_header_restored() -> None:
         extension = b.driver.backend.extension
         assert extension is not None
         window = b.pair.frontend.window
-        before = window.read(extension.offset, 24)
-        window.write(extension.offset, b"\xa5" * 24)
+        line = extension.offset
+        alone = [(line, BackendLine.HEARTBEAT), (line + BackendLine.CONFIG_LENGTH, 4)]
+        alone += [(line + BackendLine.BACKEND_CONFIG_VECTOR, 4), (extension.queue_line(1) + QueueLine.RING_OFFSET, 12)]
+        before = [window.read(*part) for part in alone]
+        for offset, length in alone:
+            window.write(offset, b"\xa5" * length)
         window.store64(extension.frontend_line + FrontendLine.INCARNATION, 5)
         b.device.look()
-        assert window.read(extension.offset, 24) == before
+        assert [window.read(*part) for part in alone] == before

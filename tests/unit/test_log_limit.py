@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ivshmem_virtio.errors import ChainTooLong, HeadInFlight
 from ivshmem_virtio.service.log_limit import BURST_SECONDS, LogLimit
 
 
@@ -50,6 +51,14 @@ def test_a_burst_then_one_a_second(clock: Clock, stream: io.StringIO) -> None:
     log.warning("broke rule %d of 100 %%", 1001)
     (line,) = stream.getvalue().splitlines()[len(lines) :]
     assert line == f"broke rule 1000 of 100 % ({1000 - len(lines)} lines like this were left out)"
+
+
+def test_each_rule_has_lines_of_its_own(stream: io.StringIO) -> None:
+    log = logging.getLogger("limited")
+    for _ in range(1000):
+        log.error("%s; the device needs a reset", ChainTooLong("too long"))
+    log.error("%s; the device needs a reset", HeadInFlight("in flight"))
+    assert stream.getvalue().splitlines()[-1] == "in flight; the device needs a reset"
 
 
 def test_other_lines_are_not_concerned(stream: io.StringIO) -> None:

@@ -17,7 +17,7 @@ STORM = 64
 
 def settled(attempt: Attempt) -> Outcome:
     """Whether a driver that behaves is let in and served."""
-    attempt.target.recover()
+    attempt.target.recover(anew=True)
     return Outcome.COMPLETED
 
 

@@ -11,7 +11,6 @@ from ivshmem_virtio.evil.driver.outcome import Outcome
 from ivshmem_virtio.evil.driver.requests import SLOT, TABLE, TABLE_ENTRIES, Build, request_for
 from ivshmem_virtio.evil.driver.ring import DESCRIPTOR, INDIRECT, NEXT, RawRing
 from ivshmem_virtio.evil.driver.scenario import Attempt, Scenario
-from ivshmem_virtio.evil.driver.target import Target
 
 BATCH = 32
 DESCRIPTORS = 4
@@ -23,11 +22,11 @@ WRONG_HEAD_SHARE = 0.002
 class Mutants:
     """Chains for one ring: each has its own descriptors and its own room."""
 
-    def __init__(self, target: Target, ring: RawRing) -> None:
+    def __init__(self, ring: RawRing, device_id: int) -> None:
         self.ring = ring
         self._start = ring.place.room.start
-        self._window = target.window.length
-        self._build: Build = request_for(target.layout.device_id, ring.place.index)
+        self._window = len(ring.memory)
+        self._build: Build = request_for(device_id, ring.place.index)
         self.slots = min(ring.size // DESCRIPTORS, ring.place.room.length // SLOT, BATCH)
 
     def heads(self, dice: Random, count: int) -> list[int]:
@@ -79,7 +78,7 @@ def offer_others(attempt: Attempt) -> list[tuple[RawRing, int]]:
     offered = []
     for ring in attempt.others:
         if ring.used == ring.position:
-            mutants = Mutants(attempt.target, ring)
+            mutants = Mutants(ring, attempt.target.layout.device_id)
             offered.append((ring, ring.position))
             ring.offer(mutants.heads(attempt.dice, mutants.slots))
             ring.kick()
@@ -92,7 +91,7 @@ def batch(attempt: Attempt) -> Outcome:
     target, report = attempt.target, attempt.report
     offered = offer_others(attempt)
     ring = attempt.ring
-    mutants = Mutants(target, ring)
+    mutants = Mutants(ring, target.layout.device_id)
     before = ring.position
     ring.offer(mutants.heads(attempt.dice, mutants.slots))
     ring.kick()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class Outcome(StrEnum):
@@ -38,6 +38,18 @@ class Report:
     slowest: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
+
+    def __iadd__(self, other: Report) -> Self:
+        """Take in another run, of whatever seed."""
+        self.attempts += other.attempts
+        self.chains += other.chains
+        self.transactions += other.transactions
+        self.resets += other.resets
+        self.seconds += other.seconds
+        self.slowest = max(self.slowest, other.slowest)
+        self.outcomes += other.outcomes
+        self.rules += other.rules
+        return self
 
     def as_json(self) -> dict[str, Any]:
         """Plain types only."""

@@ -74,7 +74,7 @@ def while_rewriting(where: Where) -> Act:
             while time.monotonic() < until:
                 _work(attempt)
         outcome = Outcome.NEEDS_RESET if target.broken else Outcome.COMPLETED
-        target.recover()
+        target.recover(anew=True)
         return outcome
 
     return act
@@ -89,7 +89,7 @@ def _work(attempt: Attempt) -> None:
         target.window.store32(Header.WRITE_TRANSACTION, Transaction.of(field, SIZES[field][0], choice).word)
         attempt.report.transactions += 1
     for ring in target.rings:
-        mutants = Mutants(target, ring)
+        mutants = Mutants(ring, target.layout.device_id)
         ring.offer(mutants.heads(dice, mutants.slots))
         attempt.report.chains += mutants.slots
         ring.kick()

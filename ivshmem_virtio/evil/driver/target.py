@@ -173,10 +173,10 @@ class Target:
         self.write(Header.QUEUE_ENABLE, 1)
         return self.window.load16(Header.QUEUE_ENABLE) == 1
 
-    def recover(self) -> None:
-        """A working device again, whatever was done to it; raises DeviceLost."""
+    def recover(self, *, anew: bool = False) -> None:
+        """A working device again, whatever was done to it; ``anew``: for another driver. Raises DeviceLost."""
         for attempt in range(RECOVERY_TRIES):
-            if attempt:
+            if attempt or anew:
                 self.link.set_state(State.ABSENT)
                 self._meet()
             if self.bring_up():

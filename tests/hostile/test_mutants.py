@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""Requests and register writes with mistakes in them, without end: nothing crashes, hangs, leaks or goes astray."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import pytest
+
+from ivshmem_virtio.evil.driver.catalogue import SCENARIOS
+from ivshmem_virtio.evil.driver.outcome import Report
+from ivshmem_virtio.evil.driver.run import run
+from ivshmem_virtio.evil.driver.target import Target
+from tests.figures import Figures
+
+from .hostile_site import DEVICES, LONGEST_WAIT, SANITIZED, Site, nobody_else_hurt
+
+CHAINS = int(os.environ.get("HOSTILE_CHAINS", "1000000"))
+TRANSACTIONS = int(os.environ.get("HOSTILE_TRANSACTIONS", "100000"))
+REWRITES = 20
+"""Half seconds of each kind of rewriting."""
+BATCHES_AT_ONCE = 200
+TRANSACTIONS_AT_ONCE = 5000
+LONG = 4 * 3600
+
+
+def chains(target: Target, wanted: int, seed: int) -> Report:
+    """Mutated chains until so many were looked at."""
+    total = Report("chains-mutated", seed)
+    while total.chains < wanted:
+        total += run(target, SCENARIOS["chains-mutated"], seed=seed, count=BATCHES_AT_ONCE)
+        seed += 1
+    return total
+
+
+def transactions(target: Target, wanted: int, seed: int) -> Report:
+    """Mutated header transactions, so many; those that bring a device up again are not counted."""
+    total = Report("transactions-mutated", seed)
+    while total.attempts < wanted:
+        total += run(target, SCENARIOS["transactions-mutated"], seed=seed, count=min(wanted, TRANSACTIONS_AT_ONCE))
+        seed += 1
+    return total
+
+
+def rewrites(target: Target, count: int, seed: int) -> Report:
+    """A second thread on each part of the link."""
+    total = Report("rewrite", seed)
+    for name in ("rewrite-rings", "rewrite-rooms", "rewrite-header", "rewrite-link"):
+        total += run(target, SCENARIOS[name], seed=seed, count=count)
+    return total
+
+
+def campaign(
+    site: Site, device: str, figures: Figures, *, chains_wanted: int, transactions_wanted: int, rewrites_wanted: int
+) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"{device}: seed {seed}")
+    began = time.monotonic()
+    with nobody_else_hurt(site, device) as target:
+        mutated = chains(target, chains_wanted, seed)
+        written = transactions(target, transactions_wanted, seed)
+        rewritten = rewrites(target, rewrites_wanted, seed)
+    for report in (mutated, written, rewritten):
+        assert report.slowest < LONGEST_WAIT, report
+    figures(
+        f"{device}{', sanitized core' if SANITIZED else ''}",
+        chains=mutated.chains,
+        resets=mutated.resets + written.resets,
+        rules=len(mutated.rules),
+        transactions=written.attempts,
+        rewritten_s=rewritten.seconds,
+        longest_wait_ms=1000 * max(mutated.slowest, written.slowest),
+        minutes=(time.monotonic() - began) / 60,
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_some_mutants(site: Site, device: str, figures: Figures) -> None:
+    campaign(site, device, figures, chains_wanted=4000, transactions_wanted=500, rewrites_wanted=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(LONG)
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_million_mutants(site: Site, device: str, figures: Figures) -> None:
+    campaign(site, device, figures, chains_wanted=CHAINS, transactions_wanted=TRANSACTIONS, rewrites_wanted=REWRITES)
