@@ -100,7 +100,21 @@ static void withdraw(struct ivshmem_link *link)
 		shared_publish32(link->window, HEADER_WRITE_TRANSACTION, 0);
 }
 
-/* -EAGAIN: the word was cleared, but perhaps by a back-end that began anew meanwhile. */
+/*
+ * The word is 0. A back-end that begins afresh zeroes it, too, with its state 0 and before its epoch changes. So an
+ * absent one has served nothing, and the state comes first: once it reads as before, the epoch beside it is whole.
+ * -EAGAIN: perhaps not served.
+ */
+static int confirm(const struct ivshmem_link *link, u32 state_before)
+{
+	u32 state = ivshmem_peer_state(link);
+
+	virt_rmb();
+	if (ivshmem_peer_epoch(link) != link->peer.header.epoch)
+		return -ESTALE;
+	return state == state_before && state != STATE_ABSENT ? 0 : -EAGAIN;
+}
+
 static int post_once(struct ivshmem_link *link, u16 offset, unsigned int size, u64 value)
 {
 	u32 state;
@@ -123,9 +137,7 @@ static int post_once(struct ivshmem_link *link, u16 offset, unsigned int size, u
 		withdraw(link);
 		return error;
 	}
-	if (ivshmem_peer_epoch(link) != link->peer.header.epoch)
-		return -ESTALE;
-	return ivshmem_peer_state(link) == state ? 0 : -EAGAIN;
+	return confirm(link, state);
 }
 
 static int post(struct ivshmem_link *link, u16 offset, unsigned int size, u64 value)
