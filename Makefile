@@ -11,14 +11,15 @@ CORE_SOURCES := $(wildcard cython_ext/*)
 
 # What a fresh Debian 12 lacks. Kernels, headers and guest programs are fetched by the package itself, into its cache.
 PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 passt e2fsprogs busybox-static cpio xz-utils \
-            make gcc-12 libelf-dev iproute2 kmod
+            make gcc-12 libelf-dev iproute2 kmod spin
 FUZZ_PACKAGES := clang-14
 
-.PHONY: help deps venv ext lint test soak fuzz fuzz-ready fuzz-corpus coverage-core demo shell clean distclean
+.PHONY: help deps venv ext lint test model soak fuzz fuzz-ready fuzz-corpus coverage-core demo shell clean distclean
 
 help:
 	@echo "make demo       boot a stock guest on one shared-memory window and check everything it does"
 	@echo "make test       run every test, the linters and the type checker"
+	@echo "make model      the protocol's models, checked exhaustively by spin in every size; a few minutes"
 	@echo "make soak       the long forms: hundreds of kills under load; an hour or two, prints what it measured"
 	@echo "make fuzz       coverage-guided fuzzing for SECONDS=60 (or what you say), then what the corpus covers"
 	@echo "make shell      an interactive guest shell over virtio-console"
@@ -80,6 +81,10 @@ test: lint
 # Long forms, one at a time, because what they measure are pauses. SOAK_ARGS chooses: SOAK_ARGS="-k disk", say.
 soak: ext
 	@$(VENV)/bin/pytest -m soak $(SOAK_ARGS)
+
+# Every model must hold, every mutant fail (docs/model.md).
+model: $(VENV)/ready
+	@$(PY) -m model
 
 # Ends with an error at a finding and says how to see it again (docs/fuzzing.md).
 fuzz: SECONDS = 60
