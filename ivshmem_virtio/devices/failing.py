@@ -7,7 +7,6 @@ What it needs to know is in the record of the link; it opens nothing on the host
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices import blk, console
@@ -15,23 +14,6 @@ from ivshmem_virtio.devices.blk_request import Status, answer
 from ivshmem_virtio.devices.device import DriverHandle
 from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
-
-
-@dataclass
-class Losses:
-    """What did not reach the host."""
-
-    requests: int = 0
-    """Block requests that were answered with IOERR."""
-    outputs: int = 0
-    """Buffers of output (console text, network frames) that were dropped."""
-    output_bytes: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.requests} requests were answered with errors, "
-            f"{self.outputs} buffers of output ({self.output_bytes} bytes) were dropped"
-        )
 
 
 class FailingDevice:
@@ -49,7 +31,7 @@ class FailingDevice:
         self.queue_sizes: Sequence[int] = kept.queue_sizes
         self.config = kept.config
         self.kept = 0
-        self.losses = Losses()
+        self._record = kept
         # What a driver says on control queues goes unheard here, so the console and it must begin anew afterwards.
         self.resumable = device_id != console.Console.device_id or not self.features & console.Feature.MULTIPORT
         self._window = window
@@ -68,8 +50,7 @@ class FailingDevice:
             self.config = self.config[:offset] + data + self.config[offset + len(data) :]
             self.kept = blk.KEPT_WRITETHROUGH * (data[0] == 0)
         else:
-            self.losses.outputs += 1
-            self.losses.output_bytes += 1
+            self._note_dropped(1)
 
     def restore(self, kept: int) -> None:
         """Kept unseen, for the device itself."""
@@ -87,13 +68,17 @@ class FailingDevice:
             if self.device_id == blk.Blk.device_id:
                 queue.push(chain, self._refuse(chain))
             elif not chain.writable_length:
-                self.losses.outputs += 1
-                self.losses.output_bytes += chain.readable_length
+                self._note_dropped(chain.readable_length)
                 queue.push(chain, 0)
+
+    def _note_dropped(self, length: int) -> None:
+        refused, dropped, total = self._record.lost
+        self._record.lost = refused, dropped + 1, total + length
 
     def _refuse(self, chain: Chain) -> int:
         """Answer IOERR; returns the bytes written."""
-        self.losses.requests += 1
+        refused, dropped, length = self._record.lost
+        self._record.lost = refused + 1, dropped, length
         room = chain.writable_length - 1
         if room < 0:
             return 0

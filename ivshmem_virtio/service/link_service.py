@@ -20,7 +20,7 @@ from ivshmem_virtio.transport.device import DeviceTransport, QueueFactory
 from ivshmem_virtio.transport.kept_link import KeptLink
 
 if TYPE_CHECKING:
-    from ivshmem_virtio.devices.failing import FailingDevice, Losses
+    from ivshmem_virtio.devices.failing import FailingDevice
 
 
 @dataclass
@@ -155,13 +155,11 @@ class LinkService:
         self._shared.call(partial(transport.start, kept))
         self._on_change()
 
-    def stop_failing(self) -> Losses | None:
-        """The link is absent again; what was lost meanwhile, None where nobody has failed."""
+    def stop_failing(self) -> None:
+        """The link is absent again."""
         failing, self._failing = self._failing, None
-        if failing is None:
-            return None
-        self._shared.call(failing.transport.stop)
-        return failing.device.losses
+        if failing is not None:
+            self._shared.call(failing.transport.stop)
 
     # -- from outside -------------------------------------------------------------------------------------------------
 

@@ -105,15 +105,20 @@ class Recovery:
             self._precedence.one_ended()
 
     def _serve(self, opened: Opened) -> None:
-        waited = time.monotonic() - self._absent_since()
-        trouble = self._service.trouble
-        losses = self._service.stop_failing()
+        absent = time.monotonic() - self._absent_since()
+        self._service.stop_failing()
         self._service.serve(opened, self._kept)
-        if trouble is not None:
-            self._log.warning("served again after %.1f s; %s", waited, losses or "nothing was lost")
+        if self._kept.troubled:
+            refused, dropped, length = self._kept.lost
+            self._log.warning(
+                "served again after %.1f s; %d requests got errors, %d buffers of output (%d bytes) were dropped",
+                *(absent, refused, dropped, length),
+            )
+            self._kept.troubled, self._kept.lost = False, (0, 0, 0)
 
     def _fail(self) -> None:
         self._service.trouble = self._service.trouble or "it is still being opened"
+        self._kept.troubled = True
         self._service.fail(self._kept)
         self._log.error(
             "not served for %g s, so requests are answered with errors from now on: %s",
@@ -128,6 +133,7 @@ class Recovery:
         left = max(0.0, self._deadline - time.monotonic())
         now = "requests are answered with errors" if self._service.is_failing else f"requests wait for {left:.0f} s"
         self._log.error("cannot be served: %s; it is tried again, %s", trouble, now)
+        self._kept.troubled = True
         self._service.say_trouble(trouble)
 
     def wait(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 STATE_MAGIC = b"IVSHMVST"
-STATE_VERSION = 3
+STATE_VERSION = 4
 IDENTITY_SIZE = 32
 
 
@@ -44,9 +44,13 @@ class LinkRecord(IntEnum):
     LINK_OPENINGS = 0x68
     LINK_CONFIG_LENGTH = 0x6C
     LINK_MEMORY_LENGTH = 0x70
+    LINK_REFUSED = 0x78
+    LINK_DROPPED = 0x80
+    LINK_DROPPED_BYTES = 0x88
+    LINK_TROUBLED = 0x90
 
 
-LINK_RECORD_SIZE = 128
+LINK_RECORD_SIZE = 192
 
 
 class RingLayout(IntEnum):

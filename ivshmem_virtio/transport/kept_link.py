@@ -18,6 +18,8 @@ from ivshmem_virtio.transport.kept_layout import (
 )
 from ivshmem_virtio.transport.queue_state import QueueState
 
+LOST = (LinkRecord.LINK_REFUSED, LinkRecord.LINK_DROPPED, LinkRecord.LINK_DROPPED_BYTES)
+
 
 class KeptLink:
     """The record of a link at ``offset`` of the mapped object. Every store is atomic; their order is the caller's."""
@@ -161,6 +163,26 @@ class KeptLink:
     @openings.setter
     def openings(self, count: int) -> None:
         self.window.store32(self._offset + LinkRecord.LINK_OPENINGS, count)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether the device was reported as not served."""
+        return self.window.load32(self._offset + LinkRecord.LINK_TROUBLED) != 0
+
+    @troubled.setter
+    def troubled(self, troubled: bool) -> None:
+        self.window.store32(self._offset + LinkRecord.LINK_TROUBLED, int(troubled))
+
+    @property
+    def lost(self) -> tuple[int, int, int]:
+        """Requests refused, buffers of output dropped, and bytes in them, since the device was last at work."""
+        refused, dropped, length = (self.window.load64(self._offset + field) for field in LOST)
+        return refused, dropped, length
+
+    @lost.setter
+    def lost(self, counts: tuple[int, int, int]) -> None:
+        for field, count in zip(LOST, counts, strict=True):
+            self.window.store64(self._offset + field, count)
 
     @property
     def config(self) -> bytes:

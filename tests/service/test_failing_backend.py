@@ -78,7 +78,7 @@ def epoch(driver: DriverTransport) -> int:
     return driver.link.window.load64(extension.offset + BackendLine.EPOCH)
 
 
-def test_a_disk_whose_image_is_gone(config: Path) -> None:
+def test_a_disk_whose_image_is_gone(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The disk: nobody, then errors, then the disk again under the same epoch. The entropy beside it goes on."""
     image = config.parent / "web.img"
     away = image.with_suffix(".away")
@@ -108,6 +108,11 @@ def test_a_disk_whose_image_is_gone(config: Path) -> None:
         assert disk.read(0, 8) == content
         assert epoch(disk_driver) == before
         disk.write(0, b"\xbb" * 512)
+    said = capfd.readouterr().err
+    assert said.count("so requests are answered with errors from now on") == 1
+    (again,) = [line for line in said.splitlines() if "served again after" in line]
+    assert "disk: " in again
+    assert "2 requests got errors" in again
     assert image.read_bytes()[:512] == b"\xbb" * 512
 
 
