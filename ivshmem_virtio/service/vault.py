@@ -120,7 +120,7 @@ class Vault:
             visitor.channel.send("done")
         elif kind == "end":
             self._over = True
-            visitor.channel.send("done")
+            visitor.channel.send("done", descriptors=[os.pidfd_open(os.getpid())])
 
     def _put(self, names: list[str], descriptors: list[int]) -> None:
         for name, descriptor in zip(names, descriptors, strict=True):
@@ -173,6 +173,9 @@ def main() -> None:
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Nobody's child, so nobody has to wait for its end. Whoever started it waits for this.
+    if os.fork():
+        os._exit(0)
     listener = socket.socket(fileno=arguments.listener)
     Vault(listener, arguments.path, socket.socket(fileno=arguments.keeper)).run()
 

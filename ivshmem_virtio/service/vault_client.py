@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.peer.listener import listen_at
 from ivshmem_virtio.service.channel import Channel, ChannelError, Message
 from ivshmem_virtio.service.descriptor_store import StoreLost
@@ -44,27 +44,30 @@ class Contents:
 class VaultClient:
     """A connection to a vault. As the keeper's it is a DescriptorStore."""
 
-    def __init__(self, stream: socket.socket, child: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, stream: socket.socket) -> None:
         self._channel = Channel(stream, VAULT_VERSION)
         self._channel.settimeout(ANSWER_SECONDS)
-        self._child = child
 
     @classmethod
     def start(cls, path: Path) -> VaultClient:
-        """A new vault at ``path``, whose keeper we are. Raises what Listener raises, and OSError."""
+        """A new vault at ``path``, whose keeper we are. Raises what Listener raises, OSError and StoreLost."""
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with listen_at(path, VAULT_MODE, None, socket.SOCK_SEQPACKET) as listener, far:
             command = [sys.executable, "-m", VAULT_MODULE]
             command += ["--listener", str(listener.fileno()), "--keeper", str(far.fileno()), str(path)]
             # A session of its own: what ends the keeper's process group, or its terminal, does not end the vault.
-            child = subprocess.Popen(
+            status = subprocess.run(
                 command,
                 pass_fds=[listener.fileno(), far.fileno()],
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-            )
-        return cls(near, child)
+                check=False,
+            ).returncode
+        if status != 0:
+            near.close()
+            raise StoreLost(f"the vault's process ended with status {status} as soon as it was started")
+        return cls(near)
 
     @classmethod
     def connect(cls, path: Path) -> VaultClient | None:
@@ -87,26 +90,33 @@ class VaultClient:
         contents = Contents(message["pid"], descriptors[0] if descriptors else None)
         more = True
         while more:
-            message, descriptors = self._receive()
+            message, descriptors = self._answer()
             contents.files |= dict(zip(message["names"], descriptors, strict=True))
             more = message["more"]
         return contents
 
     def take(self, seconds: float) -> bool:
-        """Become the keeper as soon as there is none; whether that came to be in time. Raises StoreLost."""
-        self._channel.settimeout(seconds)
+        """Become the keeper as soon as there is none; whether that came to be in time. Raises StoreLost.
+
+        One that was too late is still in the queue: ``granted`` waits on, ``close`` gives up.
+        """
         try:
             self._channel.send("take")
-            received = self._channel.receive()
-        except TimeoutError:
-            return False
         except OSError as error:
-            raise StoreLost(f"the vault is gone: {error.strerror}") from error
+            raise StoreLost(f"the vault is gone: {error.strerror or error}") from error
+        return self.granted(seconds)
+
+    def granted(self, seconds: float) -> bool:
+        """Wait for what ``take`` has asked for; raises StoreLost."""
+        self._channel.settimeout(seconds)
+        try:
+            return self._answer() is not None
+        except StoreLost as error:
+            if isinstance(error.__cause__, TimeoutError):
+                return False
+            raise
         finally:
             self._channel.settimeout(ANSWER_SECONDS)
-        if received is None:
-            raise StoreLost("the vault is gone")
-        return True
 
     def put(self, files: Mapping[str, int]) -> None:
         entries = iter(files.items())
@@ -119,12 +129,12 @@ class VaultClient:
             self._ask("drop", {"names": part})
 
     def end(self) -> None:
-        with suppress(StoreLost, ChannelError, OSError, subprocess.TimeoutExpired):
-            self._ask("end")
-            # It closes the connection when it ends.
-            self._channel.receive()
-            if self._child is not None:
-                self._child.wait(ANSWER_SECONDS)
+        with suppress(StoreLost, ChannelError, OSError):
+            _, (process,) = self._ask("end")
+            poll = select.poll()
+            poll.register(process, select.POLLIN)
+            poll.poll(ANSWER_SECONDS * 1000)
+            os.close(process)
         self.close()
 
     def fileno(self) -> int | None:
@@ -132,9 +142,6 @@ class VaultClient:
 
     def close(self) -> None:
         self._channel.close()
-        if self._child is not None:
-            # Where it goes on, it will be somebody else's to wait for.
-            self._child.poll()
 
     def _ask(
         self, kind: str, body: Message | None = None, descriptors: list[int] | None = None
@@ -143,15 +150,13 @@ class VaultClient:
             self._channel.send(kind, body, descriptors)
         except OSError as error:
             raise StoreLost(f"the vault is gone: {error.strerror or error}") from error
-        return self._receive()
+        return self._answer()
 
-    def _receive(self) -> tuple[Message, list[int]]:
+    def _answer(self) -> tuple[Message, list[int]]:
         try:
             received = self._channel.receive()
-        except ChannelError:
-            raise
-        except (OSError, ValueError, IvshmemVirtioError) as error:
-            raise StoreLost(f"the vault does not answer: {error}") from error
+        except OSError as error:
+            raise StoreLost(f"the vault does not answer: {error.strerror or error}") from error
         if received is None:
             raise StoreLost("the vault is gone")
         return received

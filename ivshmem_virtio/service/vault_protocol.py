@@ -7,7 +7,7 @@
 | ``take`` | same user | ``granted`` once there is no keeper, at once or later; the asker is the keeper then |
 | ``put``: names, with descriptors | the keeper | ``done`` |
 | ``drop``: names | the keeper | ``done`` |
-| ``end`` | the keeper | ``done``, and the vault ends |
+| ``end`` | the keeper | ``done`` with a pidfd, and the vault ends |
 
 The connection on which the vault was started is the first keeper's. A keeper is gone when its connection is closed.
 """

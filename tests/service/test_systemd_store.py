@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""A service under a manager that keeps its descriptors: killed, restarted and stopped."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ivshmem_virtio.transport.driver.blk import BlkDriver
+
+from .conftest import ConfigWriter
+from .running_service import driving, processes_naming, wait_until
+from .service_manager import ServiceManager
+from .test_takeover import longest_gap, socket_of, under_load
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[ServiceManager]:
+    made = ServiceManager(tmp_path, tmp_path / "run" / "web.sock")
+    yield made
+    made.close()
+
+
+def test_everything_is_in_the_store(write_config: ConfigWriter, manager: ServiceManager, tmp_path: Path) -> None:
+    config = write_config("web")
+    config.write_text(config.read_text().replace("[service]\n", '[service]\nvault = "systemd"\n'))
+    manager.start(config)
+    assert not processes_naming(tmp_path / "run"), "there is no vault process"
+    with under_load(config, "web") as load:
+        gap = longest_gap(load, lambda: manager.end(signal.SIGKILL), 0.5)
+        manager.start(config)
+        print(f"longest gap: {gap:.3f} s")
+        assert "took over guests web" in manager.log.read_text()
+        assert "started anew" not in manager.log.read_text()
+        # As RestartKillSignal= of the unit has it.
+        assert manager.end(signal.SIGUSR2) == 0
+        assert "STOPPING" not in manager.said
+        manager.start(config)
+        assert "started anew" in manager.log.read_text()
+    with driving(socket_of(config, "web"), "disk") as transport:
+        assert len(BlkDriver(transport).read(0, 8)) == 4096
+    assert manager.end(signal.SIGTERM) == 0
+    assert "STOPPING" in manager.said
+    wait_until(lambda: not manager.stored, "nothing is left in the store")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as early:
+        # The manager's socket is still there, for a guest that comes before the service.
+        early.connect(str(socket_of(config, "web")))
