@@ -210,6 +210,7 @@ class Keeper:
         for name, backend in self._backends.items():
             record["backends"][name], own = backend.record()
             files |= {f"backend/{name}/{file}": number for file, number in own.items()}
+        record["files"] = sorted(files)
         return record, files
 
     def _keep(self) -> None:

@@ -15,7 +15,7 @@ from ivshmem_virtio.service.descriptor_store import DescriptorStore
 from ivshmem_virtio.service.end_of_service import end_everything
 from ivshmem_virtio.service.legacy import DESCRIPTION
 from ivshmem_virtio.service.systemd_store import SystemdStore, systemd_listens
-from ivshmem_virtio.service.takeover_checks import TakeOverRefused, check
+from ivshmem_virtio.service.takeover_checks import DescriptorsMissing, TakeOverRefused, check
 from ivshmem_virtio.service.vault_client import Contents, VaultClient
 
 log = logging.getLogger("ivshmem_virtio.keeper")
@@ -77,12 +77,22 @@ def take_over(config: Config, *, replace: bool = False, afresh: bool = False) ->
 
 def _from_systemd(config: Config, afresh: bool) -> Inheritance | None:
     files = stored_files()
-    if DESCRIPTION not in files:
+    if not files:
         return None
-    record = {} if afresh else read_description(files[DESCRIPTION])
-    if not afresh:
-        check(record, files, config)
-    return Inheritance(record, files, SystemdStore(files))
+    inheritance = Inheritance({}, files, SystemdStore(files))
+    if afresh:
+        return inheritance
+    try:
+        if DESCRIPTION not in files:
+            raise DescriptorsMissing("the description of the last keeper's descriptors is missing")
+        inheritance.record = read_description(files[DESCRIPTION])
+        check(inheritance.record, files, config)
+    except DescriptorsMissing as error:
+        # There is nobody else who could have them.
+        log.error("cannot go on where the last keeper ended, so everything begins anew: %s", error)
+        end_everything(inheritance.store, files)
+        return None
+    return inheritance
 
 
 def _from_vault(config: Config, replace: bool, afresh: bool) -> Inheritance | None:

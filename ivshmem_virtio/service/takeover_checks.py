@@ -22,6 +22,10 @@ class TakeOverRefused(IvshmemVirtioError):
     """A running service cannot be taken over as it is."""
 
 
+class DescriptorsMissing(TakeOverRefused):
+    """The store of descriptors had no room for all of them."""
+
+
 class StateObjectVersion(TakeOverRefused):
     """A state object was written by another version of this program."""
 
@@ -39,7 +43,13 @@ def in_order(config: Config, record: Record) -> Config:
 
 
 def check(record: Record, files: Mapping[str, int], config: Config) -> None:
-    """Raise StateObjectVersion or GuestCannotChange where going on is impossible."""
+    """Raise DescriptorsMissing, StateObjectVersion or GuestCannotChange where going on is impossible."""
+    missing = set(record["files"]) - files.keys()
+    if missing:
+        raise DescriptorsMissing(
+            f"{len(missing)} of {len(record['files']) + 1} descriptors of the last keeper are missing; "
+            "make FileDescriptorStoreMax= in the unit at least as large as their number"
+        )
     for name, guest_record in record["guests"].items():
         for backend in guest_record["states"]:
             check_state(files[f"guest/{name}/{state_name(backend)}"], f"guest {name}, back-end {backend}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The vault: a process that does nothing but hold descriptors, so that a killed keeper's successor can go on.
 
-It reads none of them, and takes them from nobody but the keeper.
+It reads none of them, takes them from nobody but the keeper, and shows them to no back-end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.peer.listener import still_ours
-from ivshmem_virtio.service.channel import Channel, Message
+from ivshmem_virtio.service.channel import Channel, Message, close_all
 from ivshmem_virtio.service.vault_protocol import ANSWER_SECONDS, FILES_AT_ONCE, VAULT_VERSION, credentials
 
 MOST_VISITORS = 16
@@ -92,18 +92,28 @@ class Vault:
                 self._dismiss(visitor)
                 return
             message, descriptors = received
+            if visitor is not self._keeper and self._is_ward(visitor.pid):
+                close_all(descriptors)
+                self._dismiss(visitor)
+                return
             if message["type"] == "put" and visitor is self._keeper:
                 self._put(message["names"], descriptors)
                 visitor.channel.send("done")
                 return
-            for descriptor in descriptors:
-                os.close(descriptor)
+            close_all(descriptors)
             self._answer(visitor, message)
         except (OSError, ValueError, KeyError, TypeError, IvshmemVirtioError):
             # A visitor that does not speak as it must, or does not listen, is no visitor. A keeper that is not
             # understood, or whose descriptors do not fit in here, is better off with another vault.
             self._over = visitor is self._keeper
             self._dismiss(visitor)
+
+    def _is_ward(self, pid: int) -> bool:
+        """Whether a process is one that the keeper watches over: a back-end, which may be in the hands of a guest.
+
+        Back-ends cannot start processes, so this is who it says.
+        """
+        return any(pid_of(number) == pid for number in self._files.values())
 
     def _answer(self, visitor: Visitor, message: Message) -> None:
         kind = message["type"]
@@ -162,6 +172,12 @@ class Vault:
         if self._keeper is None and self._waiting:
             self._keeper = self._waiting.pop(0)
             self._keeper.channel.send("granted")
+
+
+def pid_of(descriptor: int) -> int | None:
+    """The process that a pidfd is about, None for every other file (proc_pid_fdinfo(5))."""
+    lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pid:")), None)
 
 
 def main() -> None:

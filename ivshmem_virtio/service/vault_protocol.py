@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is said to a vault: SEQPACKET messages as on a back-end's channel (channel.py), with a version of their own.
+"""What is said to a vault: SEQPACKET messages as on a back-end's channel (channel.py), with their own version.
 
 | message | who may | answer |
 |---|---|---|
@@ -9,7 +9,8 @@
 | ``drop``: names | the keeper | ``done`` |
 | ``end`` | the keeper | ``done`` with a pidfd, and the vault ends |
 
-The connection on which the vault was started is the first keeper's. A keeper is gone when its connection is closed.
+A process that one of the descriptors is about (a back-end) is turned away. The connection on which the vault was
+started is the first keeper's. A keeper is gone when its connection is closed.
 """
 
 from __future__ import annotations

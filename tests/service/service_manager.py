@@ -27,6 +27,8 @@ class ServiceManager:
 
     def __init__(self, folder: Path, listening: Path) -> None:
         self.stored: dict[str, int] = {}
+        self.most = 1000
+        """FileDescriptorStoreMax="""
         self.said: list[str] = []
         self.log = folder / "service.log"
         self._ready = Event()
@@ -86,8 +88,9 @@ class ServiceManager:
         self.said += message
         if "FDSTORE" in message:
             assert message["FDPOLL"] == "0"
-            (self.stored[message["FDNAME"]],) = descriptors
-            return
+            if len(self.stored) < self.most:
+                (self.stored[message["FDNAME"]],) = descriptors
+                return
         if "FDSTOREREMOVE" in message and message["FDNAME"] in self.stored:
             os.close(self.stored.pop(message["FDNAME"]))
         if "READY" in message:

@@ -25,9 +25,25 @@ def manager(tmp_path: Path) -> Iterator[ServiceManager]:
     made.close()
 
 
-def test_everything_is_in_the_store(write_config: ConfigWriter, manager: ServiceManager, tmp_path: Path) -> None:
+@pytest.fixture
+def config(write_config: ConfigWriter) -> Path:
     config = write_config("web")
     config.write_text(config.read_text().replace("[service]\n", '[service]\nvault = "systemd"\n'))
+    return config
+
+
+def test_a_store_that_is_too_small(config: Path, manager: ServiceManager) -> None:
+    manager.most = 20
+    manager.start(config)
+    assert manager.end(signal.SIGKILL) == -signal.SIGKILL
+    manager.start(config)
+    assert "descriptors of the last keeper are missing" in manager.log.read_text()
+    with driving(socket_of(config, "web"), "disk") as transport:
+        assert len(BlkDriver(transport).read(0, 8)) == 4096
+    assert manager.end(signal.SIGTERM) == 0
+
+
+def test_everything_is_in_the_store(config: Path, manager: ServiceManager, tmp_path: Path) -> None:
     manager.start(config)
     assert not processes_naming(tmp_path / "run"), "there is no vault process"
     with under_load(config, "web") as load:

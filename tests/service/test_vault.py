@@ -6,9 +6,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -100,6 +103,33 @@ def test_only_the_keeper_stores_drops_and_ends(place: Path) -> None:
     nonsense.close()
     assert seen_from_outside(place) == {"file": b"keeper's"}
     keeper.end()
+    os.close(number)
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from ivshmem_virtio.service.vault_client import VaultClient
+sys.stdin.readline()
+print(len(VaultClient.connect(Path(sys.argv[1])).look().files))
+"""
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_a_process_that_is_watched_over_is_shown_nothing(place: Path, watched: bool) -> None:
+    keeper = VaultClient.start(place)
+    number = memory(b"another guest's region")
+    keeper.put({"file": number})
+    command = [sys.executable, "-c", LOOK, str(place)]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as backend:
+        pidfd = os.pidfd_open(backend.pid)
+        if watched:
+            keeper.put({"pidfd": pidfd})
+        said, complained = backend.communicate("now\n", timeout=60)
+    assert said.strip() == ("" if watched else "1")
+    assert ("StoreLost" in complained) is watched
+    keeper.end()
+    os.close(pidfd)
     os.close(number)
 
 
