@@ -14,6 +14,8 @@ from ivshmem_virtio.transport.kept_link import KeptLink
 
 RETRY_SECONDS = 2.0
 """Between attempts to open a device."""
+GRACE_SECONDS = 1.0
+"""For the first attempt of a process, however long others before it have tried."""
 LONGEST_RETRY_SECONDS = 300.0
 MOST_OPENINGS = 10
 """A device is opened after a growing delay once its opening has ended so many processes in a row."""
@@ -33,6 +35,8 @@ class Recovery:
         self._attempt: Future[Opened] | None = None
         self._next_attempt = 0.0
         self._deadline = self._absent_since() + service.served.timeout
+        if self._goes_first:
+            self._deadline = max(self._deadline, time.monotonic() + GRACE_SECONDS)
         self._stopping = False
         self._wake = Event()
         self._thread = Thread(target=self._run, name=f"recovery {service.served.layout.name}", daemon=True)
