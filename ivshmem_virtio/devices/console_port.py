@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from enum import IntEnum
 
@@ -12,6 +13,7 @@ from ivshmem_virtio.devices.own_time import own_time
 from ivshmem_virtio.transport.queue import Queue
 
 READ_AT_ONCE = 64 << 10
+IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 
 class Stage(IntEnum):
@@ -135,7 +137,7 @@ class Port:
         if chain is None:
             self.sink.want_input(False)
             return
-        count = self.sink.read_into(chain.writable_views(0, READ_AT_ONCE))
+        count = self.sink.read_into(chain.writable_views(0, READ_AT_ONCE)[:IOV_MAX])
         if count:
             queue.push(chain, count)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Sequence
 from typing import ClassVar
@@ -13,13 +14,14 @@ from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
 from ivshmem_virtio.devices.own_time import own_time
 from ivshmem_virtio.devices.resource import Access, Resource
-from ivshmem_virtio.transport.queue import Queue
+from ivshmem_virtio.transport.queue import LOOK_SECONDS, Queue
 
 _log = logging.getLogger("ivshmem_virtio.device.rng")
 
 KERNEL_SOURCE = "/dev/urandom"
 # A driver may be given less than it asked for; this keeps one enormous request from holding up everything else.
 MOST_AT_ONCE = 64 << 10
+IOV_MAX = os.sysconf("SC_IOV_MAX")
 LEAST_RATE = 10
 TICKS_PER_SECOND = 10
 
@@ -105,7 +107,8 @@ class Rng(Device):
             self._serve(queue)
 
     def _serve(self, queue: Queue) -> None:
-        for _ in range(queue.size):
+        until = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < until:
             chain = self._held or queue.pop()
             self._held = None
             if chain is None:
@@ -133,7 +136,7 @@ class Rng(Device):
             return None
         length = min(chain.writable_length, MOST_AT_ONCE, self._allowance)
         try:
-            written = os.readv(self._fd, chain.writable_views(0, length))
+            written = os.readv(self._fd, chain.writable_views(0, length)[:IOV_MAX])
         except BlockingIOError:
             self._wait_for_source()
             return None

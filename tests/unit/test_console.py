@@ -134,6 +134,17 @@ def test_input_goes_into_posted_buffers(rig: DriverRig, console: Console, path: 
     assert [(r.written, r.data[: r.written]) for r in done] == [(8, b"01234567"), (2, b"89")]
 
 
+def test_input_into_more_parts_than_one_read_takes(path: Path) -> None:
+    """The host's end is not to be taken for broken because of how a driver cuts its buffers."""
+    console = Console("serial", via={"socket": str(path)}, queue_size=4096, window=1 << 20)
+    with DriverRig(console, window=1 << 20) as rig, connect(rig, console, path) as client:
+        rig.post(RECEIVE, writable=[1] * 2048)
+        rig.kick(RECEIVE)
+        client.send(b"0123456789")
+        (done,) = rig.wait_for(RECEIVE)
+        assert done.data[: done.written] == b"0123456789"
+
+
 def test_no_input_is_lost_while_the_driver_has_no_room(rig: DriverRig, console: Console, path: Path) -> None:
     text = os.urandom(100_000)
     got = bytearray()

@@ -133,3 +133,13 @@ def test_rate_is_kept() -> None:
 def test_options_that_make_no_source(options: dict[str, Any], words: str) -> None:
     with pytest.raises(EntropySourceUnusable, match=words):
         DriverRig(Rng("rng", window=WINDOW, **options), window=WINDOW)
+
+
+def test_more_parts_than_one_read_takes(source: Path) -> None:
+    """The source is not to blame for how a driver cuts its buffers."""
+    expected = source.read_bytes()
+    with DriverRig(Rng("rng", source=str(source), queue_size=4096, window=WINDOW), window=WINDOW) as rig:
+        reply = rig.request(0, writable=[1] * 2048)
+        assert 0 < reply.written <= 2048
+        assert reply.data[: reply.written] == expected[: reply.written]
+        assert rig.request(0, writable=16).data == expected[reply.written : reply.written + 16]
