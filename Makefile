@@ -21,6 +21,7 @@ help:
 	@echo "make test       run every test, the linters and the type checker"
 	@echo "make model      the protocol's models, checked exhaustively by spin in every size; a few minutes"
 	@echo "make soak       the long forms: hundreds of kills under load; an hour or two, prints what it measured"
+	@echo "make hostile    a million mutated chains against each type of device; an hour, prints what it measured"
 	@echo "make fuzz       coverage-guided fuzzing for SECONDS=60 (or what you say), then what the corpus covers"
 	@echo "make shell      an interactive guest shell over virtio-console"
 	@echo "make clean      remove what was built here; make distclean also empties the download cache"
@@ -80,7 +81,13 @@ test: lint
 
 # Long forms, one at a time, because what they measure are pauses. SOAK_ARGS chooses: SOAK_ARGS="-k disk", say.
 soak: ext
-	@$(VENV)/bin/pytest -m soak $(SOAK_ARGS)
+	@$(VENV)/bin/pytest -m soak --ignore=tests/hostile $(SOAK_ARGS)
+	@$(if $(SOAK_ARGS),,$(MAKE) --no-print-directory hostile)
+
+# A million mutated chains and a hundred thousand mutated register writes for each type of device, sanitizers on.
+.PHONY: hostile
+hostile: ext
+	@tests/hostile_sanitized.sh -m soak $(HOSTILE_ARGS)
 
 # Every model must hold, every mutant fail (docs/model.md).
 model: $(VENV)/ready

@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import random
 import time
+from pathlib import Path
 
 import pytest
 
+from ivshmem_virtio import core
 from ivshmem_virtio.evil.driver.catalogue import SCENARIOS
 from ivshmem_virtio.evil.driver.outcome import Report
 from ivshmem_virtio.evil.driver.run import run
@@ -55,6 +57,7 @@ def rewrites(target: Target, count: int, seed: int) -> Report:
 def campaign(
     site: Site, device: str, figures: Figures, *, chains_wanted: int, transactions_wanted: int, rewrites_wanted: int
 ) -> None:
+    assert (b"__asan_init" in Path(core.__file__).read_bytes()) == SANITIZED, f"{core.__file__} is not what is meant"
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"{device}: seed {seed}")
     began = time.monotonic()

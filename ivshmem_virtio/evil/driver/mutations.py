@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from ivshmem_virtio.evil.driver.requests import SLOT, Part
+from ivshmem_virtio.evil.driver.requests import SLOT, TABLE, Part
 from ivshmem_virtio.evil.driver.ring import WRITE
 
 ADDRESS, LENGTH, FLAGS = 0, 1, 2
 BREAKING_SHARE = 0.02
 """A device that breaks off has to be reset, which takes as long as many chains: most mistakes are to be survived."""
+OVERWRITING_SHARE = 0.05
+"""A device that is made to write over the chains behind breaks off over those: that is not to happen in each batch."""
 HUGE = (0, 1 << 31, 1 << 32, 1 << 63, (1 << 64) - 1, (1 << 64) - 16)
 LONG = (0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFF0)
 
@@ -43,7 +45,7 @@ def shorter(dice: Random, mutant: Mutant, memory: memoryview) -> None:
 
 def longer(dice: Random, mutant: Mutant, memory: memoryview) -> None:
     part = mutant.any_part(dice)
-    most = mutant.window - part[ADDRESS]
+    most = (mutant.window if dice.random() < OVERWRITING_SHARE else mutant.slot + TABLE) - part[ADDRESS]
     part[LENGTH] = min(part[LENGTH] + int(dice.random() * SLOT), most) if most > 0 else part[LENGTH]
 
 
@@ -102,7 +104,8 @@ def contents(dice: Random, mutant: Mutant, memory: memoryview) -> None:
 def long_row(dice: Random, mutant: Mutant, memory: memoryview) -> None:
     """A part as long as what is left of the window."""
     part = mutant.any_part(dice)
-    if part[ADDRESS] < mutant.window:
+    kept = not part[FLAGS] & WRITE or dice.random() < OVERWRITING_SHARE
+    if kept and part[ADDRESS] < mutant.window:
         part[LENGTH] = mutant.window - part[ADDRESS]
 
 
