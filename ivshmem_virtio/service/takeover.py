@@ -122,8 +122,8 @@ def _negotiate(vault: VaultClient, config: Config, replace: bool, afresh: bool) 
         contents.close()
     if not vault.take(LET_GO_SECONDS):
         raise KeeperHoldsOn(
-            f"the keeper of service {config.service.name} does not hand over within {LET_GO_SECONDS:g} s; "
-            "its log says why, or another process was faster"
+            f"the keeper of service {config.service.name} does not hand over within {LET_GO_SECONDS:g} s: it hangs, "
+            "its log says why not, or another process was faster; if it ends later, start serve again"
         )
     return _inherit(vault, afresh)
 
