@@ -25,11 +25,24 @@ static enum ivshmem_presence presence_in(u32 state, u32 capabilities)
 	return PRESENCE_ABSENT;
 }
 
+/*
+ * That a heartbeat stood still says something about one process only, and while that is ready. Its successor has
+ * another heartbeat before it is ready, and is not to be taken for it until the watch looks the next time.
+ */
+static bool is_stalled(const struct ivshmem_link *link)
+{
+	const struct ivshmem_header *header = &link->peer.header;
+
+	return READ_ONCE(link->peer.stalled) && header->extension &&
+	       shared_read32(link->window, header->extension + BACKEND_HEARTBEAT) == READ_ONCE(link->peer.heartbeat);
+}
+
 bool ivshmem_peer_present(const struct ivshmem_link *link)
 {
 	u32 state = ivshmem_peer_state(link);
 
-	return (state == STATE_READY || state == STATE_RESUMING) && !READ_ONCE(link->peer.stalled);
+	virt_rmb();	/* the heartbeat is written before the state */
+	return state == STATE_RESUMING || (state == STATE_READY && !is_stalled(link));
 }
 
 u64 ivshmem_peer_epoch(const struct ivshmem_link *link)

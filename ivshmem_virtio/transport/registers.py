@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import (
     REVISION,
@@ -25,7 +27,8 @@ class Registers:
         self.window = window
         self.layout = layout
         self._generation = 0
-        self._heartbeat = 0
+        # Where a predecessor stood still, its number must not be ours: the front-end would go on taking us for it.
+        self._heartbeat = secrets.randbits(32)
         self.capabilities = OFFERED_CAPABILITIES
 
     def publish(self, epoch: int, session: int, config: bytes, queues: list[QueueState]) -> None:
@@ -47,6 +50,7 @@ class Registers:
         window.store32(line + BackendLine.CAPABILITIES, self.capabilities)
         window.store64(line + BackendLine.EPOCH, epoch)
         window.store64(line + BackendLine.SESSION, session)
+        window.store32(line + BackendLine.HEARTBEAT, self._heartbeat)
         window.store32(line + BackendLine.CONFIG_LENGTH, config_length)
         window.store16(line + BackendLine.BACKEND_CONFIG_VECTOR, 0)
         window.store16(line + BackendLine.QUEUE_COUNT, len(queues))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ivshmem_virtio.core import Window
-from ivshmem_virtio.link.layout import Capability, Header, State
+from ivshmem_virtio.link.layout import BackendLine, Capability, Header, State
 from ivshmem_virtio.transport.device import MOST_TRIES, DeviceTransport
 from ivshmem_virtio.transport.driver.errors import DeviceNeedsReset, EpochChanged
 from ivshmem_virtio.transport.driver.transport import EVERYTHING
@@ -156,6 +156,18 @@ def test_requests_in_flight_are_answered_by_the_next(bench: KeptBench) -> None:
     assert [bench.driver.complete(ring, request).data for request in requests] == [b"ba", b"dc", b"fe"]
     assert bench.device.epoch == epoch
     assert bench.driver.backend is session
+
+
+def test_a_successor_is_not_taken_for_one_that_stood_still(bench: KeptBench) -> None:
+    """A front-end that has seen a heartbeat stand still for seconds must see at once that this is another process."""
+    bench.bring_up()
+    bench.device.registers.beat()
+    extension = bench.driver.backend.extension
+    assert extension is not None
+    before = bench.pair.frontend.window.load32(extension.offset + BackendLine.HEARTBEAT)
+    bench.die()
+    bench.start()
+    assert bench.pair.frontend.window.load32(extension.offset + BackendLine.HEARTBEAT) != before
 
 
 def test_a_reset_that_waits_comes_before_what_is_in_flight(bench: KeptBench) -> None:
