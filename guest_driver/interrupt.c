@@ -176,7 +176,8 @@ void ivshmem_link_look_at_queues(struct ivshmem_link *link, bool kick)
 
 		if (!queue->vq)
 			continue;
-		if (kick)
+		/* Not before DRIVER_OK: virtio 1.4, 3.1.1 */
+		if (kick && driver_is_ready(link))
 			ivshmem_function_ring(link->function, READ_ONCE(queue->doorbell));
 		local_bh_disable();
 		ivshmem_queue_look(queue);

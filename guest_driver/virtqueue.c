@@ -101,7 +101,10 @@ static int disable(struct ivshmem_queue *queue)
 {
 	int error = select(queue);
 
-	return error ? error : ivshmem_transact(queue->link, HEADER_QUEUE_ENABLE, 2, 0);
+	if (!error)
+		error = ivshmem_transact(queue->link, HEADER_QUEUE_ENABLE, 2, 0);
+	/* Virtio 1.4, 2.6.1.1.2: the buffers are the driver's again only if it is so. */
+	return error ? error : shared_read16(queue->link->window, HEADER_QUEUE_ENABLE) ? -EPROTO : 0;
 }
 
 static void unmake(struct ivshmem_queue *queue)

@@ -11,6 +11,7 @@
 #define STATUS_DRIVER_OK 4u
 #define STATUS_FEATURES_OK 8u
 #define STATUS_NEEDS_RESET 64u
+#define STATUS_FAILED 128u
 #define RESET_TRIES 8
 
 static void await_idle(struct device *device)
@@ -100,16 +101,20 @@ static void negotiate(struct device *device, uint64_t wanted)
 	const uint64_t needed = FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM;
 	uint64_t features = offered(device);
 
-	if ((features & needed) != needed)
+	if ((features & needed) != needed) {
+		add_status(device, STATUS_FAILED);
 		fail("the device offers 0x%" PRIx64 ", without VERSION_1 and ACCESS_PLATFORM", features);
+	}
 	device->features = features & (wanted | needed | FEATURE_ORDER_PLATFORM);
 	for (uint32_t word = 0; word < 2; word++) {
 		device_write(device, HEADER_DRIVER_FEATURES_SEL, word, 4);
 		device_write(device, HEADER_DRIVER_FEATURES, device->features >> 32 * word & 0xffffffff, 4);
 	}
 	add_status(device, STATUS_FEATURES_OK);
-	if (!(status(device) & STATUS_FEATURES_OK))
+	if (!(status(device) & STATUS_FEATURES_OK)) {
+		add_status(device, STATUS_FAILED);
 		fail("the device refuses features 0x%" PRIx64, device->features);
+	}
 }
 
 void device_start(struct device *device, struct link *link, uint64_t wanted)

@@ -98,6 +98,10 @@ class ResetRefused(BackendViolation):
     """The device status does not read 0 after a reset."""
 
 
+class QueueNotReset(DriverError):
+    """The device did not reset a queue (virtio 1.4, 2.6.1.1.2)."""
+
+
 class NotBroughtUp(DriverError):
     """The driver has not met a back-end yet."""
 

@@ -140,7 +140,7 @@ class QueueSetup:
             vector=vector,
             indirect=indirect,
             own_ring=own,
-            ring_device=partial(driver.link.ring, device_vector),
+            ring_device=partial(driver.ring_queue, device_vector),
             clear_event=self._event_clearer(),
         )
 

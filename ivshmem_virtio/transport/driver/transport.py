@@ -25,6 +25,7 @@ from ivshmem_virtio.transport.driver.errors import (
     FeatureMissing,
     FeaturesRefused,
     NotBroughtUp,
+    QueueNotReset,
     RequestTimedOut,
     ResetRefused,
 )
@@ -73,6 +74,7 @@ class DriverTransport:
         self._handshake = Handshake(link, self._patience, capabilities, peer_id)
         self._met: tuple[Backend, Liveness] | None = None
         self._away = False
+        self._live = False
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -118,6 +120,7 @@ class DriverTransport:
             queue.abandon()
         self.queues.clear()
         self.features = 0
+        self._live = False
 
     def reset(self) -> None:
         """Reset the device (virtio 1.4, 2.4.1); queues and features are gone afterwards.
@@ -236,6 +239,7 @@ class DriverTransport:
         """
         offered = self.device_features()
         if REQUIRED & ~offered:
+            self.add_status(Status.FAILED)
             raise FeatureMissing(
                 f"device offers features {offered:#x} without VERSION_1 (bit 32) and ACCESS_PLATFORM (bit 33)"
             )
@@ -245,6 +249,7 @@ class DriverTransport:
             self.write_register(Header.DRIVER_FEATURES, accepted >> 32 * word & 0xFFFFFFFF)
         self.add_status(Status.FEATURES_OK)
         if not self.status & Status.FEATURES_OK:
+            self.add_status(Status.FAILED)
             raise FeaturesRefused(f"device does not accept features {accepted:#x} of the {offered:#x} it offers")
         self.features = accepted
         return accepted
@@ -255,8 +260,13 @@ class DriverTransport:
         return self.config.read(offset, length, self.seconds)
 
     def write_config(self, offset: int, value: bytes) -> None:
-        """Write 1, 2, 4 or 8 bytes of the configuration; raises ConfigOutOfRange and what a transaction raises."""
+        """Write 1, 2, 4 or 8 bytes of the configuration, once features are negotiated (virtio 1.4, 3.1.1).
+
+        Raises NotBroughtUp, ConfigOutOfRange and what a transaction raises.
+        """
         self._meeting()
+        if not self.features:
+            raise NotBroughtUp("negotiate comes first: the configuration must not be written before FEATURES_OK")
         self.config.check(offset, len(value))
         if len(value) not in (1, 2, 4, 8):
             raise ConfigOutOfRange(f"{len(value)} bytes of configuration in one write: only 1, 2, 4 or 8 can be")
@@ -283,9 +293,11 @@ class DriverTransport:
         return queue
 
     def reset_queue(self, index: int) -> None:
-        """Reset one queue (virtio 1.4, 2.6.1); its requests are abandoned."""
+        """Reset one queue (virtio 1.4, 2.6.1); its requests are abandoned. Raises QueueNotReset."""
         self.write_register(Header.QUEUE_SEL, index)
         self.write_register(Header.QUEUE_ENABLE, 0)
+        if self.link.window.load16(Header.QUEUE_ENABLE):
+            raise QueueNotReset(f"queue {index} still reads as enabled after its reset; its buffers may be in use")
         queue = self.queues.pop(index, None)
         if queue is not None:
             queue.abandon()
@@ -293,7 +305,16 @@ class DriverTransport:
     def ready(self) -> None:
         """DRIVER_OK: the device may use the queues from now on."""
         self.add_status(Status.DRIVER_OK)
+        self._live = True
+        for queue in self.queues.values():
+            if queue.outstanding:
+                queue.ring_always()
         self.check()
+
+    def ring_queue(self, vector: int) -> None:
+        """Ring the back-end for a queue; not before DRIVER_OK (virtio 1.4, 3.1.1)."""
+        if self._live:
+            self.link.ring(vector)
 
     def wait(self, queue: DriverVirtqueue, seconds: float | None = None) -> list[Request]:
         """Requests that came back, at least one; sleeps until then.
