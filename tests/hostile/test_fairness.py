@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,9 @@ from .hostile_site import Joined, Site, hostile_site, joined
 SECONDS = 0.5
 ROUNDS = 5
 LEAST_SHARE = 0.5
+SLOW_RATE = 2000
+MOST_PROCESSOR = 0.12
+"""Of one processor. Without a limit a storm keeps one busy."""
 
 
 @contextmanager
@@ -59,6 +63,13 @@ def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """With fewer doorbells than that."""
+    with hostile_site(tmp_path_factory.mktemp("slow"), f"doorbell_rate = {SLOW_RATE}") as made:
+        yield made
+
+
 def compare(device: RngDriver, storm: Sequence[int]) -> tuple[float, float]:
     """Median throughput beside the storm and beside the burner, measured in turn."""
     beside: dict[bool, list[float]] = {True: [], False: []}
@@ -81,3 +92,25 @@ def test_a_doorbell_storm_is_no_worse_than_a_busy_processor(capped: Site, victim
     who = "another guest" if victim == "calm" else "another link"
     figures(f"doorbell storm, {who}", beside_storm=stormy, beside_burner=burning, share=round(stormy / burning, 2))
     assert stormy >= LEAST_SHARE * burning
+
+
+def processor_seconds(pids: Sequence[int]) -> float:
+    """User and system time of processes so far."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_doorbell_storm_leaves_the_service_idle_most_of_the_time(slow: Site, figures: Figures) -> None:
+    """Doorbells beyond the rate cost nothing: nobody listens."""
+    with joined(slow, "evil") as evil, evil.driving("rng") as transport:
+        RngDriver(transport)
+        pids = slow.service.children()
+        with busy(doorbells_of(evil, "rng")):
+            before, began = processor_seconds(pids), time.monotonic()
+            time.sleep(3 * SECONDS)
+            share = (processor_seconds(pids) - before) / (time.monotonic() - began)
+    figures(f"doorbell storm, {SLOW_RATE} a second allowed", service_processors=round(share, 2))
+    assert share < MOST_PROCESSOR
