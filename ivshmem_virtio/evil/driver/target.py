@@ -50,7 +50,7 @@ class Target:
         self.region = region
         self.window = link.window
         self.seconds = seconds
-        self.slowest = 0.0
+        self.slowest = self.slowest_ever = 0.0
         self.transactions = 0
         self.resets = 0
         self.accepted = 0
@@ -101,7 +101,9 @@ class Target:
         began = time.monotonic()
         met = settled(condition, self.seconds if seconds is None else seconds)
         if met:
-            self.slowest = max(self.slowest, time.monotonic() - began)
+            took = time.monotonic() - began
+            self.slowest = max(self.slowest, took)
+            self.slowest_ever = max(self.slowest_ever, took)
         return met
 
     def post(self, word: int) -> bool:
