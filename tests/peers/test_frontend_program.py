@@ -259,10 +259,19 @@ QUEUE = MAP.queue_line(0)
     ],
 )
 def test_a_backend_that_lies(
-    program: Path, function: Function, region: PlainRegion, offset: int, size: int, value: int, complaint: str
+    program: Path,
+    function: Function,
+    region: PlainRegion,
+    monkeypatch: pytest.MonkeyPatch,
+    offset: int,
+    size: int,
+    value: int,
+    complaint: str,
 ) -> None:
     write_directory(region, 4)
-    with served(region, Rng("plain", window=WINDOW)):
+    with served(region, Rng("plain", window=WINDOW)) as transport:
+        # One of ours would put its header right for each new front-end.
+        monkeypatch.setattr(transport.registers, "restore", lambda *what: None)
         region.store(offset, size, value)
         assert complaint in run(program, function, "rng", "plain", "8", status=1)
         assert region.state(FRONTEND) == 0
