@@ -24,6 +24,7 @@ from ivshmem_virtio.transport.driver.errors import (
     QueueMissing,
     QueueSizeRefused,
     RequestTimedOut,
+    RequestTooLong,
     TransactionTimedOut,
 )
 from ivshmem_virtio.transport.driver.transport import EVERYTHING
@@ -178,6 +179,17 @@ def test_a_full_ring_keeps_no_buffers_of_what_it_refused() -> None:
             b.driver.queues[0].submit([b"x"], [1 << 20])
         assert b.driver.pool.buffers == held
         assert (ring.free, ring.outstanding) == (0, 8)
+
+
+def test_a_request_of_more_parts_than_the_back_end_has_descriptors_for() -> None:
+    """How large a queue can be is the back-end's word, so a driver fails with an error of its own (2.7.5.3.1)."""
+    with bench() as b:
+        b.driver.bring_up()
+        b.driver.negotiate()
+        ring = b.driver.setup_queue(0, size=2)
+        with pytest.raises(RequestTooLong, match="3 parts in a queue of 2"):
+            ring.submit([b"x", b"y"], [1])
+        assert b.driver.pool.buffers == 0
 
 
 def test_reset_with_chains_in_flight() -> None:

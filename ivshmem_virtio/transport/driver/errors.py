@@ -114,6 +114,10 @@ class PoolExhausted(DriverError):
     """The window has no room for another buffer."""
 
 
+class RequestTooLong(DriverError):
+    """A request has more parts than the queue has descriptors (virtio 1.4, 2.7.5.3.1)."""
+
+
 class PoolMisuse(DriverError):
     """A buffer was given back that the pool never handed out."""
 

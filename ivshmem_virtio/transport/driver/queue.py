@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ivshmem_virtio.core import DriverQueue, Window
+from ivshmem_virtio.transport.driver.errors import RequestTooLong
 from ivshmem_virtio.transport.driver.pool import Pool
 
 
@@ -72,8 +73,14 @@ class DriverVirtqueue:
     def submit(self, readable: Sequence[bytes], writable: Sequence[int]) -> Request:
         """Queue a request of these readable parts and writable lengths; not visible to the device before ``kick``.
 
-        Raises PoolExhausted, RingFull.
+        Raises RequestTooLong, PoolExhausted, RingFull.
         """
+        parts = len(readable) + len(writable)
+        if parts > self.size:
+            # The back-end says how large a queue can be, so this is no error of the caller alone.
+            raise RequestTooLong(
+                f"queue {self.index}: a request of {parts} parts in a queue of {self.size} descriptors"
+            )
         taken: list[int] = []
         try:
             request = self._place(readable, writable, taken)
