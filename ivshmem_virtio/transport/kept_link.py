@@ -103,9 +103,9 @@ class KeptLink:
 
     @property
     def selected(self) -> int | None:
-        """Index of the selected queue."""
+        """Index of the selected queue, None where it is none that there is."""
         plus_one = self.window.load32(self._offset + LinkRecord.LINK_SELECTED)
-        return plus_one - 1 if plus_one else None
+        return plus_one - 1 if 1 <= plus_one <= len(self._queues) else None
 
     @property
     def features_selectors(self) -> tuple[int, int]:
