@@ -11,4 +11,7 @@ TARGETS: dict[str, int] = {
     "channel": 1,
     "configuration": 2,
     "devices": 5,
+    "front_end": 3,
+    "region": 2,
+    "state_object": 1,
 }

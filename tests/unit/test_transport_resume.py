@@ -229,7 +229,7 @@ def test_a_driver_that_cannot_resume_meets_a_new_epoch(capabilities: Capability)
 
 @pytest.mark.parametrize("selected", [2, 3, 0xFFFFFFFE])
 def test_a_selection_that_there_is_no_queue_for(selected: int) -> None:
-    """A process that goes on from a spoilt object must not end over it, or its successors would, one after the other."""
+    """A process that goes on from a spoilt object must not end over it, or all its successors would."""
     kept = KeptLink(memory_window(0x4000), 0x40, QUEUES)
     kept.keep_selection(selected, 0, 0)
     assert kept.selected is None
