@@ -13,11 +13,17 @@ mkdir -p "$work"
 tar -C "$root" --exclude='*.so' --exclude=core.c --exclude=__pycache__ -cf - "${parts[@]}" | tar -C "$work" -xf -
 cd "$work"
 IVSHMEM_VIRTIO_TRACE=1 "$python" setup.py -q build_ext --inplace
-report() {
-    local settings=("--rcfile=$1" "--data-file=$2.data")
-    echo "== lines of the $2 reached by the corpus"
-    PYTHONPATH=$work "$python" -m coverage run "${settings[@]}" -m fuzz "$2" --replay
-    "$python" -m coverage report "${settings[@]}" --fail-under=95
+replay() {
+    PYTHONPATH=$work "$python" -m coverage run --append "--rcfile=$1" "--data-file=$2.data" -m fuzz "$3" --replay
 }
+report() {
+    "$python" -m coverage report "--rcfile=$1" "--data-file=$2.data" --fail-under=95
+}
+rm -f rings.data header.data
+echo "== lines of the rings reached by the corpus"
+replay cython_ext/coverage.ini rings rings
 report cython_ext/coverage.ini rings
+echo "== lines of the header reached by the corpus"
+replay fuzz/coverage.ini header header
+replay fuzz/coverage.ini header state_object
 report fuzz/coverage.ini header

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""A trivial device, which checks how its transport treats it."""
+"""A trivial device, which checks how its transport treats it, and fails when it is told to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
+from fuzz.unexpected import Planned
 from ivshmem_virtio.devices.device import Device, DriverHandle
 from ivshmem_virtio.transport.features import REQUIRED
 from ivshmem_virtio.transport.queue import Queue
 
 SIZES = (8, 4)
 LONGEST_ANSWER = 4096
+FAULT = 0xEE
+"""The first byte of a request that this device cannot stand, and a number that it cannot begin with."""
 
 
 class Echo(Device):
@@ -53,6 +56,8 @@ class Echo(Device):
 
     def write_config(self, offset: int, data: bytes) -> None:
         assert (offset, len(data)) == (4, 4)
+        if data[0] == FAULT:
+            raise Planned("this configuration")
         self.written = data
         self._interrupt()
 
@@ -60,6 +65,8 @@ class Echo(Device):
         assert not self.active
         assert driver.features & REQUIRED == REQUIRED
         self.active = True
+        if self.number == FAULT:
+            raise Planned("this number")
 
     def deactivate(self) -> None:
         assert self.active
@@ -69,6 +76,8 @@ class Echo(Device):
         assert self.active
         self._interrupt()
         for chain in queue.chains():
+            if chain.read(0, 1) == bytes([FAULT]):
+                raise Planned("this request")
             queue.push(chain, chain.write(0, chain.read(0, LONGEST_ANSWER)))
             self._interrupt()
             if self.number & 0x80:

@@ -13,16 +13,17 @@ from fuzz.echo import SIZES, Echo
 from fuzz.guarded import PAGE, guarded_window
 from fuzz.script import Script
 from fuzz.silent_link import SilentLink
-from fuzz.turns import LOOP, turn
+from fuzz.turns import LOOP, turn, wait
 from fuzz.unexpected import fail_on_traceback
-from ivshmem_virtio.link.layout import FRONTEND, Header, State
+from ivshmem_virtio.link.layout import FRONTEND, Header, Owner, QueueLine, State, next_owner_word
 from ivshmem_virtio.transport.device import TRANSACTIONS_PER_LOOK, DeviceTransport
 from ivshmem_virtio.transport.features import Status
 from ivshmem_virtio.transport.kept_link import KeptLink
 
 LINK = SilentLink(2 * PAGE)
 KEPT = guarded_window(PAGE)
-KEPT_AT = PAGE - KeptLink.length(SIZES)
+CONFIG_LENGTH = 12
+KEPT_AT = PAGE - KeptLink.length(SIZES, CONFIG_LENGTH)
 LOG = fail_on_traceback()
 
 
@@ -52,7 +53,7 @@ class Session:
     def start(self) -> None:
         self.device = Echo(resumable=self.resumable)
         self.transport = DeviceTransport(LINK.backend, self.device, LOOP)
-        self.transport.start(KeptLink(KEPT, KEPT_AT, SIZES) if self.keeps else None)
+        self.transport.start(KeptLink(KEPT, KEPT_AT, SIZES, CONFIG_LENGTH) if self.keeps else None)
         LOG.check()
 
     def end(self) -> None:
@@ -87,8 +88,9 @@ class Session:
     # -- looks ---------------------------------------------------------------------------------------------------------
 
     def look(self) -> None:
-        """One look, and whatever it left to be done at once."""
-        self.transport.look()
+        """One look, and whatever it left to be done at once. Who waits for rings does not look."""
+        if LINK.backend.own_state() != State.RESUMING:
+            self.transport.look()
         turn()
         LOG.check()
         self.check()
@@ -137,6 +139,27 @@ class Session:
         queue = self.script.below(len(SIZES))
         self.driver.request(queue, [self.script.bytes(self.script.below(16))], [self.script.below(32)])
 
+    def wait(self) -> None:
+        """For what is done in time: looks without a doorbell, a back-end that waits for a stand-in."""
+        wait(self.script.byte() / 64)
+        LOG.check()
+
+    def stand_in(self) -> None:
+        """The front-end's stand-in takes a ring, answers in it, gives it back; or somebody stores any owner word."""
+        queue, how = self.script.below(len(SIZES)), self.script.byte()
+        place = self.driver.registers.queue_line(queue) + QueueLine.OWNER
+        word = next_owner_word(LINK.window.load32(place), Owner.FRONTEND)
+        if how & 1:
+            word = next_owner_word(word, Owner.NOBODY)
+        LINK.window.store32(place, self.script.number(4) if how & 2 else word)
+        if how & 4:
+            used = self.driver.placed(queue).device + 2
+            LINK.window.store16(used, LINK.window.load16(used) + (how >> 4) & 0xFFFF)
+
+    def fail_before(self) -> None:
+        """Processes before this one have ended while they went on."""
+        KeptLink(KEPT, KEPT_AT, SIZES, CONFIG_LENGTH).tries = self.script.below(8)
+
     def leave(self) -> None:
         """The front-end is gone, and somebody else comes."""
         LINK.set_other_state(FRONTEND, State.ABSENT)
@@ -154,7 +177,7 @@ STEPS: tuple[Callable[[Session], None], ...] = (
         DriverByHand.set_state, DriverByHand.poke, DriverByHand.descriptor, DriverByHand.make_available,
     )],
     Session.restart, Session.kill, Session.poke_kept, Session.look, Session.look_at_many, Session.act_meanwhile,
-    Session.change_config, Session.ask, Session.leave,
+    Session.change_config, Session.ask, Session.leave, Session.wait, Session.stand_in,
 )  # fmt: skip
 
 
@@ -163,6 +186,9 @@ WHILE_AWAY: tuple[Callable[[Session], None], ...] = (
     lambda session: session.driver.poke(),
     lambda session: LINK.window.store32(Header.WRITE_TRANSACTION, session.script.number(4)),
     lambda session: LINK.set_other_state(FRONTEND, session.script.byte()),
+    Session.stand_in,
+    Session.stand_in,
+    Session.fail_before,
 )
 
 

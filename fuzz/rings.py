@@ -16,7 +16,12 @@ from fuzz.script import Script
 from fuzz.window_calls import call_window
 from ivshmem_virtio.core import Chain, DeviceQueue, DriverQueue
 from ivshmem_virtio.errors import OutsideWindow, RingFull, RingViolation
-from ivshmem_virtio.transport.kept_layout import IN_FLIGHT_RECORD_SIZE, QUEUE_RECORD_SIZE
+from ivshmem_virtio.transport.kept_layout import (
+    IN_FLIGHT_RECORD_SIZE,
+    QUEUE_RECORD_SIZE,
+    InFlightRecord,
+    QueueRecord,
+)
 
 LENGTH = 2 * PAGE
 DESCRIPTOR = struct.Struct("<QIHH")
@@ -293,6 +298,10 @@ class Rings:
         answered = bool(how & 1)
         if WINDOW.load16(self.device + 2) != self.published and self.taken is not None:
             self.taken = [] if answered else None
+        self.succeed(answered=answered)
+
+    def succeed(self, *, answered: bool) -> None:
+        """A successor in the place of the device."""
         try:
             self.back = self.open_device(resume=True, answered=answered)
         except RingViolation:
@@ -305,6 +314,47 @@ class Rings:
 
     def call_window(self) -> None:
         call_window(self.script)
+
+    def die_publishing(self) -> None:
+        """The device ends in the middle of a publication: the used index is stored already, or not yet."""
+        if not self.recorded or self.robbed or self.back.broken or self.taken is None or self.redo:
+            return
+        visible = bool(self.script.byte() & 1)
+        if WINDOW.load16(self.device + 2) != self.published:
+            return
+        for head in self.unpublished:
+            RECORDS.store32(self.taken_record(head) + InFlightRecord.COMMITTED, 1)
+        RECORDS.store16(self.record_at + QueueRecord.COMMIT_OLD, self.published)
+        RECORDS.store32(self.record_at + QueueRecord.COMMIT_COUNT, len(self.unpublished))
+        if visible:
+            WINDOW.store16(self.device + 2, self.back.index)
+            self.published = self.back.index
+            self.taken = [head for head in self.taken if head not in self.unpublished]
+        self.succeed(answered=False)
+
+    def taken_record(self, head: int) -> int:
+        return self.record_at + QUEUE_RECORD_SIZE + IN_FLIGHT_RECORD_SIZE * head
+
+    def describe(self) -> None:
+        """What the queues say of themselves, and what they refuse to be."""
+        back, front = self.back, self.front
+        assert (back.size, back.desc, back.driver, back.device) == (self.size, self.desc, self.driver, self.device)
+        assert (front.size, front.window) == (self.size, WINDOW)
+        for side in (back, front):
+            assert min(side.chains, side.bytes, side.notifications_wanted, side.notifications_suppressed) >= 0
+        for chain in self.held:
+            assert chain.table is None or chain.table[1] % DESCRIPTOR.size == 0
+            assert len(chain.readable_views(0, 1)) + len(chain.writable_views(0, 1)) <= 2
+        for make in (Chain, lambda: self.open_at(self.record_at + 4), lambda: self.open_at(RECORDS.length)):
+            with suppress(TypeError, ValueError, OutsideWindow):
+                make()
+                raise AssertionError("something was made that cannot be")
+
+    def open_at(self, place: int) -> DeviceQueue:
+        return DeviceQueue(
+            WINDOW, self.size, self.desc, self.driver, self.device,
+            event_idx=False, indirect=False, minimum=self.minimum, record=RECORDS, record_offset=place,
+        )  # fmt: skip
 
     # -- what a driver does --------------------------------------------------------------------------------------------
 
@@ -354,6 +404,7 @@ STEPS: tuple[Callable[[Rings], None], ...] = (
     Rings.descriptor, Rings.poke, Rings.make_available, Rings.make_used, Rings.poke_record, Rings.tear_record,
     Rings.pop, Rings.push, Rings.push_wrongly, Rings.publish, Rings.steer_device, Rings.use_chain, Rings.resume,
     Rings.add, Rings.make_visible, Rings.get, Rings.steer_driver, Rings.call_window,
+    Rings.die_publishing, Rings.describe,
 )  # fmt: skip
 
 

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: MIT
-"""One event loop for all inputs, turned by hand: nothing waits, and nothing of an input is left for the next one."""
+"""One event loop for all inputs, turned by hand, with a clock set by hand: nothing waits."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-LOOP = asyncio.new_event_loop()
+
+class HandLoop(asyncio.SelectorEventLoop):
+    """A loop whose time moves on only when somebody says so."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+
+LOOP = HandLoop()
 MOST_TURNS = 50
-
-
 _errors: list[BaseException] = []
 
 
@@ -27,3 +35,9 @@ def turn(times: int = 1) -> None:
         LOOP.run_forever()
     if _errors:
         raise _errors.pop()
+
+
+def wait(seconds: float) -> None:
+    """So much later."""
+    LOOP.now += seconds
+    turn(2)

@@ -10,6 +10,10 @@ class Unexpected(Exception):
     """An exception of an unexpected kind was caught and logged."""
 
 
+class Planned(Exception):
+    """What a device of the fuzzer raises on purpose."""
+
+
 class FailOnTraceback(logging.Handler):
     """Raises what was logged with a traceback; everything else goes nowhere."""
 
@@ -18,7 +22,7 @@ class FailOnTraceback(logging.Handler):
         self.caught: BaseException | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and self.caught is None:
+        if record.exc_info and self.caught is None and not isinstance(record.exc_info[1], Planned):
             self.caught = record.exc_info[1]
         record.getMessage()  # a message that cannot be put together is an error, too
 
