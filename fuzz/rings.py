@@ -311,6 +311,11 @@ class Rings:
         self.forget_chains()
         self.published = self.back.index
         self.redo = list(self.taken or ())
+        if self.taken is not None:
+            count = RECORDS.load32(self.record_at + QueueRecord.IN_FLIGHT_COUNT)
+            assert count == len(self.redo), (
+                f"{count} chains are to be served again, and {len(self.redo)} were in flight"
+            )
 
     def call_window(self) -> None:
         call_window(self.script)

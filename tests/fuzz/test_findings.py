@@ -65,15 +65,16 @@ PLANTED = {
         """
         from fuzz import rings
 
-        resume = rings.Rings.resume
+        succeed = rings.Rings.succeed
 
-        def forgetful(self):
-            rings.RECORDS.zero(self.record_at + rings.QUEUE_RECORD_SIZE, 8)
-            resume(self)
+        def forgetful(self, **how):
+            if self.taken:
+                rings.RECORDS.zero(self.taken_record(self.taken[0]), 8)
+            succeed(self, **how)
 
-        rings.STEPS = tuple(forgetful if step is resume else step for step in rings.STEPS)
+        rings.Rings.succeed = forgetful
         """,
-        "assert head == self.redo.pop(0)",
+        "chains are to be served again",
     ),
 }
 
