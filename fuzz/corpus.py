@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The corpus: for each target one text file in ``fuzz/corpus``, one input a line in base64."""
+"""The corpus: for each target a text file in ``fuzz/corpus``, one input a line in base64.
+
+What is in ``TARGET.stays.txt`` stays whatever it reaches: past findings, and inputs that matter for what is checked.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,8 @@ def file_of(target: str) -> Path:
 
 def inputs_of(target: str) -> list[bytes]:
     """Every input, none where there is no file yet."""
-    if not file_of(target).exists():
-        return []
-    lines = file_of(target).read_text().splitlines()
+    files = [path for path in (file_of(target), FOLDER / f"{target}.stays.txt") if path.exists()]
+    lines = [line for path in files for line in path.read_text().splitlines()]
     return [base64.b64decode(line) for line in lines if line and not line.startswith("#")]
 
 

@@ -49,7 +49,8 @@ class Rings:
         self.minimum = 0x400 if shape & 4 else 0
         self.size = 1 << script.below(8)
         self.desc, self.driver, self.device = DESC, DRIVER, DEVICE
-        if shape & 8:
+        self.oddly_placed = bool(shape & 8)
+        if self.oddly_placed:
             self.size = script.number(2)
             self.desc, self.driver, self.device = (script.place(LENGTH) for _ in range(3))
         self.index = script.number(2) if shape & 16 else 0
@@ -200,13 +201,15 @@ class Rings:
         assert self.back.in_flight == len(self.held) + self.stuck
 
     def account_for(self, head: int) -> None:
-        """What a dead predecessor held comes first, in its order."""
+        """What a dead predecessor held comes first, in its order; then what the available ring says, in its order."""
         if self.taken is None:
             return
         if self.redo:
             assert head == self.redo.pop(0)
-        else:
-            self.taken.append(head)
+            return
+        position = self.published + len(self.taken)
+        assert head == WINDOW.load16(self.driver + 4 + 2 * (position & (self.size - 1))), "not the next available entry"
+        self.taken.append(head)
 
     def check_chain(self, chain: Chain) -> None:
         assert 0 <= chain.head < self.size
@@ -231,7 +234,10 @@ class Rings:
             self.returned.append(chain)
             self.taken = None
             return
+        entry = self.device + 4 + 8 * (self.back.index & (self.size - 1))
         self.writes_only([self.used_ring, *self.hints], lambda: self.back.push(chain, written))
+        if not self.oddly_placed:
+            assert (WINDOW.load32(entry), WINDOW.load32(entry + 4)) == (chain.head, written), "not the next used entry"
         self.unpublished.append(chain.head)
         self.returned = [*self.returned[-3:], chain]
         assert self.back.in_flight == len(self.held) + self.stuck
