@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from fuzz.corpus import unpack
 from fuzz.process import BUILD, ROOT, command, environment
@@ -31,10 +32,11 @@ def fuzz(target: str, seconds: int, found: Path) -> str:
     unpack(target, seeds)
     found.mkdir(parents=True, exist_ok=True)
     log = BUILD / f"{target}.log"
-    with log.open("w") as out:
+    # libFuzzer ends without a word to Python, so what a target has made in its temporary folder is removed here.
+    with log.open("w") as out, TemporaryDirectory() as scratch:
         ended = subprocess.run(
             command(target, f"-max_total_time={seconds}", str(found), str(seeds)),
-            stdout=out, stderr=subprocess.STDOUT, env=environment(target), cwd=ROOT, check=False,
+            stdout=out, stderr=subprocess.STDOUT, env={**environment(target), "TMPDIR": scratch}, cwd=ROOT, check=False,
         )  # fmt: skip
     text = log.read_text(errors="replace")
     done = DONE.search(text)

@@ -17,7 +17,8 @@ from ivshmem_virtio.service.config_errors import ConfigError
 from ivshmem_virtio.service.config_images import check_images
 from ivshmem_virtio.service.plan import plans
 
-FOLDER = Path(tempfile.mkdtemp(prefix="ivshmem-virtio-fuzz-"))
+SCRATCH = tempfile.TemporaryDirectory(prefix="ivshmem-virtio-fuzz-")
+FOLDER = Path(SCRATCH.name)
 (FOLDER / "root.img").write_bytes(bytes(1024))
 (FOLDER / "odd.img").write_bytes(bytes(1000))
 

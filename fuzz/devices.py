@@ -30,7 +30,8 @@ from ivshmem_virtio.link.layout import FRONTEND, Header, State
 from ivshmem_virtio.transport.device import DeviceTransport
 
 LOG = fail_on_traceback()
-IMAGE = Path(tempfile.mkdtemp(prefix="ivshmem-virtio-fuzz-")) / "image"
+SCRATCH = tempfile.TemporaryDirectory(prefix="ivshmem-virtio-fuzz-")
+IMAGE = Path(SCRATCH.name) / "image"
 SECTORS = 64
 SMALL, LARGE = 64 << 10, 1 << 19
 QUEUE_SIZE = 32

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from fuzz.corpus import file_of, pack, unpack
 from fuzz.process import BUILD, ROOT, command, environment
@@ -20,10 +21,11 @@ def merge(target: str, folders: list[Path]) -> None:
     shutil.rmtree(merged, ignore_errors=True)
     merged.mkdir(parents=True)
     sources = [str(folder) for folder in (seeds, *folders) if folder.exists()]
-    subprocess.run(
-        command(target, "-merge=1", "-use_value_profile=0", str(merged), *sources),
-        env=environment(target), cwd=ROOT, check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with TemporaryDirectory() as scratch:
+        subprocess.run(
+            command(target, "-merge=1", "-use_value_profile=0", str(merged), *sources),
+            env={**environment(target), "TMPDIR": scratch}, cwd=ROOT, check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
     pack(target, [path.read_bytes() for path in merged.iterdir()])
     size = file_of(target).stat().st_size
     print(f"{target}: {len(list(merged.iterdir()))} inputs, {size} bytes")

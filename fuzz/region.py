@@ -32,7 +32,8 @@ from ivshmem_virtio.service.plan import LinkPlan, plan
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
 
-FOLDER = Path(tempfile.mkdtemp(prefix="ivshmem-virtio-fuzz-"))
+SCRATCH = tempfile.TemporaryDirectory(prefix="ivshmem-virtio-fuzz-")
+FOLDER = Path(SCRATCH.name)
 CONFIG = parse_config(
     """
     service = { name = "fuzzed", runtime_dir = "run" }
