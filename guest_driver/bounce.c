@@ -6,6 +6,8 @@
 #include <linux/highmem.h>
 #include <linux/log2.h>
 #include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/virtio_config.h>
 
 #include "accounting.h"
 #include "bounce.h"
@@ -121,7 +123,7 @@ void ivshmem_bounce_sync(struct ivshmem_link *link, dma_addr_t address, size_t s
 }
 
 /* Zeroed memory in the window: the ring block of the queue being made, or else any room. */
-void *ivshmem_bounce_allocate(struct ivshmem_link *link, size_t size, dma_addr_t *address)
+static void *allocate_shared(struct ivshmem_link *link, size_t size, dma_addr_t *address)
 {
 	struct ivshmem_block *block;
 	void *memory = ivshmem_placement_allocate(link, size, address);
@@ -140,7 +142,7 @@ void *ivshmem_bounce_allocate(struct ivshmem_link *link, size_t size, dma_addr_t
 	return memory;
 }
 
-void ivshmem_bounce_free(struct ivshmem_link *link, size_t size, dma_addr_t address)
+static void free_shared(struct ivshmem_link *link, dma_addr_t address)
 {
 	struct ivshmem_block *block;
 
@@ -151,4 +153,31 @@ void ivshmem_bounce_free(struct ivshmem_link *link, size_t size, dma_addr_t addr
 		return;
 	ivshmem_pool_give(&link->pool, block);
 	atomic64_inc(&ivshmem_accounting.coherent_freed);
+}
+
+static bool is_split_ring(const struct ivshmem_link *link)
+{
+	return ivshmem_placement_is_making(link) &&
+	       !__virtio_test_bit(&link->registered->vdev, VIRTIO_F_RING_PACKED);
+}
+
+/* The core gets a split ring in memory of our own at the address of the one in the window: see private_ring.h. */
+void *ivshmem_bounce_allocate(struct ivshmem_link *link, size_t size, dma_addr_t *address)
+{
+	void *shared = allocate_shared(link, size, address);
+	void *private;
+
+	if (!shared || !is_split_ring(link))
+		return shared;
+	private = kvzalloc(size, GFP_KERNEL);
+	if (!private)
+		free_shared(link, *address);
+	return private;
+}
+
+void ivshmem_bounce_free(struct ivshmem_link *link, void *memory, dma_addr_t address)
+{
+	if (memory != link->window + address)
+		kvfree(memory);
+	free_shared(link, address);
 }

@@ -14,7 +14,7 @@ void ivshmem_bounce_unmap(struct ivshmem_link *link, dma_addr_t address, enum dm
 			  unsigned long attributes);
 void ivshmem_bounce_sync(struct ivshmem_link *link, dma_addr_t address, size_t size, bool for_cpu);
 void *ivshmem_bounce_allocate(struct ivshmem_link *link, size_t size, dma_addr_t *address);
-void ivshmem_bounce_free(struct ivshmem_link *link, size_t size, dma_addr_t address);
+void ivshmem_bounce_free(struct ivshmem_link *link, void *memory, dma_addr_t address);
 size_t ivshmem_bounce_limit(struct ivshmem_link *link);
 
 #endif

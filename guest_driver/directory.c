@@ -3,12 +3,15 @@
 #include <linux/align.h>
 #include <linux/ctype.h>
 #include <linux/errno.h>
+#include <linux/minmax.h>
+#include <linux/sizes.h>
 #include <linux/string.h>
 
 #include "directory.h"
 #include "window.h"
 
 #define COPY_TRIES 8
+#define DIRECTORY_LIMIT SZ_64K	/* a thousand links */
 
 /* -EAGAIN: no directory there yet. -EPROTO: there is one, and it is not one we can use. */
 int ivshmem_directory_read(const u8 *region, u64 region_size, struct ivshmem_directory *directory)
@@ -25,7 +28,7 @@ int ivshmem_directory_read(const u8 *region, u64 region_size, struct ivshmem_dir
 	if (shared_read32(region, DIRECTORY_VERSION) != DIRECTORY_VERSION_KNOWN ||
 	    shared_read32(region, DIRECTORY_ENTRY_SIZE) != DIRECTORY_ENTRY_BYTES)
 		return -EPROTO;
-	if (!directory->size || !IS_ALIGNED(directory->size, LINK_ALIGNMENT) || directory->size > region_size ||
+	if (!directory->size || !IS_ALIGNED(directory->size, LINK_ALIGNMENT) || directory->size > min_t(u64, region_size, DIRECTORY_LIMIT) ||
 	    named_size > region_size)
 		return -EPROTO;
 	if (directory->link_count > (directory->size - DIRECTORY_FIRST_ENTRY) / DIRECTORY_ENTRY_BYTES)
@@ -103,6 +106,12 @@ int ivshmem_entry_read(const u8 *region, u64 region_size, const struct ivshmem_d
 		return fits(entry, region_size, directory->size) ? 0 : -EPROTO;
 	}
 	return -EAGAIN;
+}
+
+/* First byte behind a link whose entry was checked. */
+u64 ivshmem_entry_end(const struct ivshmem_entry *entry)
+{
+	return entry->offset + entry->state_table_size + entry->rw_size + 2ULL * entry->output_size;
 }
 
 /* Whether two entries describe the same memory and the same own vectors; the other side may have moved. */

@@ -30,6 +30,7 @@ struct ivshmem_entry {
 int ivshmem_directory_read(const u8 *region, u64 region_size, struct ivshmem_directory *directory);
 int ivshmem_entry_read(const u8 *region, u64 region_size, const struct ivshmem_directory *directory, u32 index,
 		       struct ivshmem_entry *entry);
+u64 ivshmem_entry_end(const struct ivshmem_entry *entry);
 bool ivshmem_entry_same_place(const struct ivshmem_entry *one, const struct ivshmem_entry *other);
 
 #endif

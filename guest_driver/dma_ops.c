@@ -16,7 +16,7 @@ static void *op_alloc(struct device *dev, size_t size, dma_addr_t *address, gfp_
 
 static void op_free(struct device *dev, size_t size, void *memory, dma_addr_t address, unsigned long attributes)
 {
-	ivshmem_bounce_free(ivshmem_link_of(dev), size, address);
+	ivshmem_bounce_free(ivshmem_link_of(dev), memory, address);
 }
 
 static dma_addr_t op_map_page(struct device *dev, struct page *page, unsigned long offset, size_t size,

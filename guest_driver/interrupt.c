@@ -67,7 +67,7 @@ void ivshmem_queue_look(struct ivshmem_queue *queue)
 			clear_event_byte(queue);
 		else if (queue->shared)
 			shared_write8(queue->link->window, HEADER_QUEUE_EVENT, 0);
-		if (vring_interrupt(0, queue->vq) == IRQ_HANDLED)
+		if (ivshmem_ring_collect(queue) && vring_interrupt(0, queue->vq) == IRQ_HANDLED)
 			queue->interrupts++;
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
@@ -184,6 +184,24 @@ void ivshmem_link_look_at_queues(struct ivshmem_link *link, bool kick)
 		local_bh_enable();
 	}
 	mutex_unlock(&link->table);
+}
+
+/* Whether requests wait on a queue on which nothing has come back for so long. */
+bool ivshmem_link_is_stuck(struct ivshmem_link *link, unsigned int milliseconds, unsigned int *which)
+{
+	bool stuck = false;
+	unsigned int i;
+
+	mutex_lock(&link->table);
+	for (i = 0; i < link->queue_count && !stuck; i++) {
+		struct ivshmem_queue *queue = &link->queues[i];
+
+		stuck = queue->vq && queue->waited_for && ivshmem_ring_stuck(queue, milliseconds);
+		if (stuck)
+			*which = queue->index;
+	}
+	mutex_unlock(&link->table);
+	return stuck;
 }
 
 /* After this no callback still runs that began before. */

@@ -126,13 +126,13 @@ static void say_hello(struct ivshmem_link *link)
 {
 	const struct ivshmem_entry *entry = &link->entry;
 
-	dev_info(&link->adev.dev, "\"%s\": virtio device %u, window of %llu KiB, %u of %u vectors\n", entry->name,
+	dev_info_ratelimited(&link->adev.dev, "\"%s\": virtio device %u, window of %llu KiB, %u of %u vectors\n", entry->name,
 		 entry->device_id, entry->rw_size >> 10, link->vectors, entry->frontend_vectors);
 	if (!link->vectors || entry->backend_vector >= link->function->vectors)
-		dev_warn(&link->adev.dev, "too few vectors (QEMU's vectors=%u): the device works, but slowly\n",
+		dev_warn_ratelimited(&link->adev.dev, "too few vectors (QEMU's vectors=%u): the device works, but slowly\n",
 			 link->function->vectors);
 	if (!ivshmem_peer_present(link))
-		dev_info(&link->adev.dev, "waiting for a back-end\n");
+		dev_info_ratelimited(&link->adev.dev, "waiting for a back-end\n");
 }
 
 static int link_probe(struct auxiliary_device *adev, const struct auxiliary_device_id *id)

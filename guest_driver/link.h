@@ -55,6 +55,8 @@ struct ivshmem_link {
 	bool removing;			/* the auxiliary driver's remove is running */
 	bool asleep;			/* the system is: the device is frozen */
 	bool detached;			/* the device belongs to an epoch that is over: nothing reaches the peer */
+	const char *distrust;		/* what rule the back-end broke: nothing more is taken from it */
+	unsigned int distrust_queue;
 	bool spoiled;			/* a transaction failed: register anew once the back-end answers */
 
 	struct mutex life;		/* registering, unregistering, sleep and wake-up */
@@ -66,6 +68,7 @@ struct ivshmem_link {
 
 	struct mutex registers;		/* one sequence of transactions at a time */
 	u32 transaction_sequence;
+	bool event_index;		/* the back-end offers it */
 	u8 status;			/* virtio device status, kept here so that it needs nobody's answer */
 	u32 generation_seen;
 	u32 generation_given;
@@ -116,6 +119,7 @@ void ivshmem_unregister(struct ivshmem_link *link);
 /* watch.c */
 void ivshmem_watch(struct work_struct *work);
 void ivshmem_watch_now(struct ivshmem_link *link);
+void ivshmem_link_distrust(struct ivshmem_link *link, unsigned int queue, const char *why);
 
 /* power.c */
 extern const struct dev_pm_ops ivshmem_power_ops;

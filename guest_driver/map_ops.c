@@ -45,7 +45,7 @@ static void *op_alloc(union virtio_map map, size_t size, dma_addr_t *address, gf
 
 static void op_free(union virtio_map map, size_t size, void *memory, dma_addr_t address, unsigned long attributes)
 {
-	ivshmem_bounce_free(link_of(map), size, address);
+	ivshmem_bounce_free(link_of(map), memory, address);
 }
 
 static bool op_need_sync(union virtio_map map, dma_addr_t address)

@@ -46,9 +46,26 @@ static void complain(struct ivshmem_function *function, int error)
 		return;
 	function->directory_complaint = error;
 	if (error == -EPROTO)
-		dev_err(&function->pdev->dev, "the region's directory is not one this driver can use\n");
+		dev_err_ratelimited(&function->pdev->dev, "the region's directory is not one this driver can use\n");
 	else if (error)
-		dev_info(&function->pdev->dev, "no directory in the region yet\n");
+		dev_info_ratelimited(&function->pdev->dev, "no directory in the region yet\n");
+}
+
+static bool overlaps(const struct ivshmem_entry *one, const struct ivshmem_entry *other)
+{
+	return one->offset < ivshmem_entry_end(other) && other->offset < ivshmem_entry_end(one);
+}
+
+/* Each link has memory of its own. This bounds their number, too. */
+static bool has_place(struct ivshmem_function *function, const struct ivshmem_entry *entry)
+{
+	struct ivshmem_link *link;
+	unsigned long index;
+
+	xa_for_each(&function->links, index, link)
+		if (overlaps(&link->entry, entry))
+			return false;
+	return true;
 }
 
 static void follow_entry(struct ivshmem_function *function, unsigned int index, const struct ivshmem_entry *entry)
@@ -62,9 +79,9 @@ static void follow_entry(struct ivshmem_function *function, unsigned int index, 
 	} else if (link) {
 		ivshmem_link_remove(link);
 	} else if (wanted) {
-		error = ivshmem_link_create(function, index, entry);
+		error = has_place(function, entry) ? ivshmem_link_create(function, index, entry) : -EADDRINUSE;
 		if (error)
-			dev_err(&function->pdev->dev, "link %u could not be made (%d)\n", index, error);
+			dev_err_ratelimited(&function->pdev->dev, "link %u could not be made (%d)\n", index, error);
 	}
 }
 

@@ -92,11 +92,12 @@ bool ivshmem_peer_absent_for(const struct ivshmem_link *link, unsigned int milli
 static int read_extension(const struct ivshmem_link *link, struct ivshmem_header *header)
 {
 	const u8 *line = link->window + header->extension;
-	u32 room = header->size - header->extension;
-	u32 need;
+	u32 room, need;
 
-	if (header->extension < HEADER_CONFIG || header->extension > header->size - EVENT_BYTES)
+	if (header->extension < HEADER_CONFIG || header->size < EVENT_BYTES ||
+	    header->extension > header->size - EVENT_BYTES)
 		return -EPROTO;
+	room = header->size - header->extension;
 	header->extension_length = shared_read32(line, BACKEND_LENGTH);
 	header->capabilities = shared_read32(line, BACKEND_CAPABILITIES) & OWN_CAPABILITIES;
 	header->epoch = shared_read64(line, BACKEND_EPOCH);
@@ -163,7 +164,7 @@ enum ivshmem_presence ivshmem_peer_look(struct ivshmem_link *link, struct ivshme
 			peer->complained = false;
 			presence = peer->stalled ? PRESENCE_ABSENT : presence_in(state, header->capabilities);
 		} else if (!peer->complained) {
-			dev_err(&link->adev.dev, "back-end says it is ready, but its header cannot be true; waiting\n");
+			dev_err_ratelimited(&link->adev.dev, "back-end says it is ready, but its header cannot be true; waiting\n");
 			peer->complained = true;
 		}
 	}

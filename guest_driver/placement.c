@@ -38,12 +38,12 @@ int ivshmem_placement_read(struct ivshmem_link *link, unsigned int queue, unsign
 		return 0;
 	if (!IS_ALIGNED(at, RING_ALIGNMENT) || at < header->extension + header->extension_length ||
 	    at >= header->size || bytes > header->size - at) {
-		dev_err(&link->adev.dev, "queue %u: ring block %#llx, %u bytes lies outside the back-end's room\n",
+		dev_err_ratelimited(&link->adev.dev, "queue %u: ring block %#llx, %u bytes lies outside the back-end's room\n",
 			queue, at, bytes);
 		return -EPROTO;
 	}
 	if (bytes < max(split_ring_length(size), packed_ring_length(size))) {
-		dev_info(&link->adev.dev, "queue %u: ring block of %u bytes is too small for %u entries, not used\n",
+		dev_info_ratelimited(&link->adev.dev, "queue %u: ring block of %u bytes is too small for %u entries, not used\n",
 			 queue, bytes, size);
 		return 0;
 	}
@@ -56,12 +56,18 @@ void ivshmem_placement_begin(struct ivshmem_link *link, u32 offset, u32 length)
 {
 	link->placement.next = offset;
 	link->placement.end = offset + length;
-	WRITE_ONCE(link->placement.task, length ? current : NULL);
+	WRITE_ONCE(link->placement.task, current);
 }
 
 void ivshmem_placement_end(struct ivshmem_link *link)
 {
 	WRITE_ONCE(link->placement.task, NULL);
+}
+
+/* The caller is making a queue: what it allocates is the queue's ring. */
+bool ivshmem_placement_is_making(const struct ivshmem_link *link)
+{
+	return READ_ONCE(link->placement.task) == current;
 }
 
 /* NULL: not making a queue, or it does not fit. */
@@ -70,10 +76,10 @@ void *ivshmem_placement_allocate(struct ivshmem_link *link, size_t size, dma_add
 	struct ivshmem_placement *placement = &link->placement;
 	u32 at;
 
-	if (READ_ONCE(placement->task) != current)
+	if (!ivshmem_placement_is_making(link))
 		return NULL;
 	at = ALIGN(placement->next, RING_ALIGNMENT);
-	if (at > placement->end || size > placement->end - at)
+	if (!at || at > placement->end || size > placement->end - at)
 		return NULL;
 	placement->next = at + size;
 	placement->adopted++;

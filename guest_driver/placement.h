@@ -22,6 +22,7 @@ int ivshmem_placement_read(struct ivshmem_link *link, unsigned int queue, unsign
 void ivshmem_placement_begin(struct ivshmem_link *link, u32 offset, u32 length);
 void ivshmem_placement_end(struct ivshmem_link *link);
 void *ivshmem_placement_allocate(struct ivshmem_link *link, size_t size, dma_addr_t *address);
+bool ivshmem_placement_is_making(const struct ivshmem_link *link);
 bool ivshmem_placement_owns(const struct ivshmem_link *link, dma_addr_t address);
 
 #endif

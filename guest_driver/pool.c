@@ -155,7 +155,6 @@ struct ivshmem_block *ivshmem_pool_take(struct ivshmem_pool *pool, u32 size, enu
 		block->kind = kind;
 		block->order = order;
 		block->size = size;
-		block->settled = false;
 		pool->free -= bytes;
 		pool->least_free = min(pool->least_free, pool->free);
 		pool->live++;

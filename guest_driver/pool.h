@@ -34,7 +34,6 @@ struct ivshmem_block {
 	u8 kind;
 	u8 order;
 	u8 direction;
-	bool settled;			/* part of a chain that settle.c has answered */
 };
 
 struct ivshmem_pool {

@@ -60,6 +60,7 @@ static int wake_device(struct ivshmem_link *link)
 	if (header.size > link->peer.header.size)
 		return -EPROTO;	/* its registers would lie over the driver's room */
 	link->peer.header = header;
+	WRITE_ONCE(link->spoiled, false);
 	link->peer.presence = PRESENCE_READY;
 	ivshmem_choose_incarnation(link);
 	ivshmem_write_own_line(link);

@@ -8,6 +8,8 @@
 #include <linux/types.h>
 #include <linux/virtio.h>
 
+#include "private_ring.h"
+
 struct ivshmem_link;
 
 #define QUEUE_NAME_BYTES 40
@@ -27,7 +29,10 @@ struct ivshmem_queue {
 	u32 block_length;		/* 0: nowhere */
 	atomic64_t kicks;
 	u64 interrupts;
-	u8 *settle_passes;		/* see settle.c */
+	struct ivshmem_ring ring;
+	bool has_callback;
+	bool waited_for;		/* tasks wait for answers that nothing but an answer ends */
+	bool spun_for;			/* the driver waits for answers without letting go of its CPU */
 	char name[QUEUE_NAME_BYTES];
 };
 
@@ -41,6 +46,7 @@ void ivshmem_link_free_vector(struct ivshmem_link *link);
 void ivshmem_link_look_for_event(struct ivshmem_link *link);
 void ivshmem_link_set_event_target(struct ivshmem_link *link, struct virtio_device *vdev);
 void ivshmem_link_look_at_queues(struct ivshmem_link *link, bool kick);
+bool ivshmem_link_is_stuck(struct ivshmem_link *link, unsigned int milliseconds, unsigned int *which);
 void ivshmem_link_synchronize(struct ivshmem_link *link);
 
 /* virtqueue.c */

@@ -60,6 +60,7 @@ static int register_device(struct ivshmem_link *link)
 		return -ENOMEM;
 	}
 	WRITE_ONCE(link->spoiled, false);
+	WRITE_ONCE(link->distrust, NULL);
 	link->status = 0;
 	link->registered = device;
 	error = register_virtio_device(&device->vdev);
@@ -90,7 +91,7 @@ static enum ivshmem_phase come_up(struct ivshmem_link *link)
 
 	if (!error)
 		return PHASE_ONLINE;
-	dev_err(&link->adev.dev, "the device could not be registered (%d); trying again\n", error);
+	dev_err_ratelimited(&link->adev.dev, "the device could not be registered (%d); trying again\n", error);
 	return PHASE_WAITING;
 }
 
@@ -116,7 +117,7 @@ void ivshmem_registration(struct work_struct *work)
 	next = link->phase == PHASE_REGISTERING ? come_up(link) : PHASE_WAITING;
 	if (next == PHASE_WAITING) {
 		/* Not at once if the same back-end has just failed. */
-		link->not_before = jiffies + (link->detached ? 0 : msecs_to_jiffies(RETRY_MS));
+		link->not_before = jiffies + (link->detached && !link->distrust ? 0 : msecs_to_jiffies(RETRY_MS));
 		go_down(link);
 	}
 	WRITE_ONCE(link->phase, next);

@@ -35,10 +35,10 @@ static void nap(unsigned int looks)
 		usleep_range(1000, 2000);
 }
 
-static int wait_until(struct ivshmem_link *link, bool (*done)(const struct ivshmem_link *link))
+/* `start`: when the whole undertaking began that this wait is part of. */
+static int wait_until(struct ivshmem_link *link, ktime_t start, bool (*done)(const struct ivshmem_link *link))
 {
-	ktime_t start = ktime_get();
-	ktime_t present_at = start;
+	ktime_t present_at = ktime_get();
 	unsigned int looks;
 
 	for (looks = 0; !done(link); looks++) {
@@ -61,7 +61,7 @@ static int wait_until(struct ivshmem_link *link, bool (*done)(const struct ivshm
 
 int ivshmem_wait_acknowledged(struct ivshmem_link *link)
 {
-	return wait_until(link, ivshmem_peer_acknowledged);
+	return wait_until(link, ktime_get(), ivshmem_peer_acknowledged);
 }
 
 static void store(struct ivshmem_link *link, u16 offset, unsigned int size, u64 value)
@@ -115,14 +115,14 @@ static int confirm(const struct ivshmem_link *link, u32 state_before)
 	return state == state_before && state != STATE_ABSENT ? 0 : -EAGAIN;
 }
 
-static int post_once(struct ivshmem_link *link, u16 offset, unsigned int size, u64 value)
+static int post_once(struct ivshmem_link *link, ktime_t start, u16 offset, unsigned int size, u64 value)
 {
 	u32 state;
 	int error;
 
 	if (READ_ONCE(link->detached))
 		return -ESTALE;
-	error = wait_until(link, can_post);
+	error = wait_until(link, start, can_post);
 	if (error)
 		return error;
 	state = ivshmem_peer_state(link);
@@ -132,7 +132,7 @@ static int post_once(struct ivshmem_link *link, u16 offset, unsigned int size, u
 	store(link, offset, size, value);
 	shared_publish32(link->window, HEADER_WRITE_TRANSACTION, next_word(link, offset, size));
 	ivshmem_ring_config(link);
-	error = wait_until(link, word_is_clear);
+	error = wait_until(link, start, word_is_clear);
 	if (error) {
 		withdraw(link);
 		return error;
@@ -149,7 +149,7 @@ static int post(struct ivshmem_link *link, u16 offset, unsigned int size, u64 va
 
 	lockdep_assert_held(&link->registers);
 	for (try = 0; try < TRIES && error == -EAGAIN; try++)
-		error = post_once(link, offset, size, value);
+		error = post_once(link, start, offset, size, value);
 	took = ktime_us_delta(ktime_get(), start);
 	link->transactions++;
 	link->transaction_slowest_us = max(link->transaction_slowest_us, took);
@@ -158,11 +158,17 @@ static int post(struct ivshmem_link *link, u16 offset, unsigned int size, u64 va
 	return error;
 }
 
-/* A device that missed a transaction is not what its driver takes it for: it is registered anew later. */
+/*
+ * A device that missed a transaction is not what its driver takes it for: it is registered anew later. Until then the
+ * back-end is not asked again, or a driver with many queues would wait for each of them.
+ */
 int ivshmem_transact(struct ivshmem_link *link, u16 offset, unsigned int size, u64 value)
 {
-	int error = post(link, offset, size, value);
+	int error;
 
+	if (READ_ONCE(link->spoiled))
+		return -ESTALE;
+	error = post(link, offset, size, value);
 	if (error && !READ_ONCE(link->detached)) {
 		dev_warn_ratelimited(&link->adev.dev, "back-end did not take a write to register %#x (%d)\n", offset, error);
 		WRITE_ONCE(link->spoiled, true);

@@ -132,6 +132,7 @@ static u64 get_features(struct virtio_device *vdev)
 		}
 		features |= (u64)shared_read32(link->window, HEADER_DEVICE_FEATURES) << 32 * word;
 	}
+	link->event_index = features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
 	mutex_unlock(&link->registers);
 	return features;
 }
@@ -153,8 +154,15 @@ static int finalize_features(struct virtio_device *vdev)
 {
 	struct ivshmem_link *link = ivshmem_link_of_vdev(vdev);
 	int word, error = 0;
+	u64 features;
 
 	choose_transport_features(vdev);
+	features = vdev->features;
+	if (link->event_index && !__virtio_test_bit(vdev, VIRTIO_F_RING_PACKED)) {
+		/* Between the peer and us: the core is to notify us of everything, and we decide whom to ring. */
+		features |= BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
+		__virtio_clear_bit(vdev, VIRTIO_RING_F_EVENT_IDX);
+	}
 	if (!__virtio_test_bit(vdev, VIRTIO_F_VERSION_1) || !__virtio_test_bit(vdev, VIRTIO_F_ACCESS_PLATFORM)) {
 		dev_err(&link->adev.dev, "the back-end must offer VIRTIO_F_VERSION_1 and VIRTIO_F_ACCESS_PLATFORM\n");
 		return -EINVAL;
@@ -164,7 +172,7 @@ static int finalize_features(struct virtio_device *vdev)
 		error = ivshmem_transact(link, HEADER_DRIVER_FEATURES_SEL, sizeof(u32), word);
 		if (!error)
 			error = ivshmem_transact(link, HEADER_DRIVER_FEATURES, sizeof(u32),
-						 lower_32_bits(vdev->features >> 32 * word));
+						 lower_32_bits(features >> 32 * word));
 	}
 	mutex_unlock(&link->registers);
 	return error;

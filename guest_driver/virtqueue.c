@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Virtqueues: the back-end's offer is read and checked, the core makes the rings, the back-end is told where. */
+#include <linux/ktime.h>
 #include <linux/log2.h>
 #include <linux/slab.h>
+#include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
 #include "link.h"
@@ -11,6 +13,10 @@
 #include "virtqueue.h"
 #include "window.h"
 
+/* How long a driver that spins may have to wait for a back-end that is there, and for one that is not. */
+#define SPIN_PRESENT_NS (3ULL * NSEC_PER_SEC)
+#define SPIN_ABSENT_NS (1ULL * NSEC_PER_SEC)
+
 /* What a driver asks for, the same on every kernel. */
 struct wanted_queue {
 	const char *name;
@@ -18,12 +24,45 @@ struct wanted_queue {
 	bool context;
 };
 
+/*
+ * The driver is going to spin for the answer, perhaps with interrupts off on the only CPU there is. A back-end answers
+ * such requests at once; where it does not, they are answered here.
+ */
+static void await_answer(struct ivshmem_queue *queue, enum ivshmem_answer how)
+{
+	struct ivshmem_link *link = queue->link;
+	u64 start = ktime_get_ns();
+
+	for (;;) {
+		u64 waited = ktime_get_ns() - start;
+
+		if (READ_ONCE(link->detached) || READ_ONCE(queue->ring.distrusted)) {
+			ivshmem_ring_answer(queue, how);
+			return;
+		}
+		ivshmem_ring_collect(queue);
+		if (ivshmem_ring_idle(queue) && !READ_ONCE(queue->ring.distrusted))
+			return;
+		if (waited > (ivshmem_peer_present(link) ? SPIN_PRESENT_NS : SPIN_ABSENT_NS))
+			break;
+		cpu_relax();
+	}
+	ivshmem_ring_abandon(queue, how);
+	dev_warn_ratelimited(&link->adev.dev, "queue %u: the back-end does not answer, going on without\n", queue->index);
+}
+
+/* Runs in any context. What is published for nobody waits, in its ring or in ours. */
 static bool notify(struct virtqueue *vq)
 {
 	struct ivshmem_queue *queue = vq->priv;
+	enum ivshmem_answer how = ivshmem_settle_answer(queue);
+	bool detached = READ_ONCE(queue->link->detached);
 
 	atomic64_inc(&queue->kicks);
-	ivshmem_function_ring(queue->link->function, READ_ONCE(queue->doorbell));
+	if (!detached && ivshmem_ring_publish(queue, how))
+		ivshmem_function_ring(queue->link->function, READ_ONCE(queue->doorbell));
+	if (queue->spun_for && queue->ring.size)
+		await_answer(queue, how);
 	return true;
 }
 
@@ -61,7 +100,7 @@ static int read_offer(struct ivshmem_queue *queue)
 	if (!size || shared_read16(link->window, HEADER_QUEUE_ENABLE))
 		return -ENOENT;
 	if (size > QUEUE_SIZE_LIMIT || !is_power_of_2(size)) {
-		dev_err(&link->adev.dev, "queue %u: the back-end offers %u entries; a power of two up to %u is needed\n",
+		dev_err_ratelimited(&link->adev.dev, "queue %u: the back-end offers %u entries; a power of two up to %u is needed\n",
 			queue->index, size, QUEUE_SIZE_LIMIT);
 		return -EPROTO;
 	}
@@ -90,7 +129,7 @@ static int enable(struct ivshmem_queue *queue)
 	if (error)
 		return error;
 	if (shared_read16(link->window, HEADER_QUEUE_ENABLE) != 1) {
-		dev_err(&link->adev.dev, "queue %u: the back-end refuses the rings at %pad\n", queue->index,
+		dev_err_ratelimited(&link->adev.dev, "queue %u: the back-end refuses the rings at %pad\n", queue->index,
 			&(dma_addr_t){ virtqueue_get_desc_addr(vq) });
 		return -EPROTO;
 	}
@@ -123,7 +162,7 @@ static void unmake(struct ivshmem_queue *queue)
 	}
 	link->kicks_done += atomic64_read(&queue->kicks);
 	link->interrupts_done += queue->interrupts;
-	ivshmem_settle_forget(queue);
+	ivshmem_ring_close(queue);
 	vring_del_virtqueue(queue->vq);
 	queue->vq = NULL;
 }
@@ -140,13 +179,17 @@ static int make_ring(struct ivshmem_queue *queue, const struct wanted_queue *wan
 				    wanted->context, notify, wanted->callback, wanted->name);
 	ivshmem_placement_end(link);
 	if (!vq) {
-		dev_err(&link->adev.dev, "queue %u: no room in the window for %u entries\n", queue->index, size);
+		dev_err_ratelimited(&link->adev.dev, "queue %u: no room in the window for %u entries\n", queue->index, size);
 		return -ENOMEM;
 	}
 	vq->num_max = size;
 	vq->priv = queue;
 	queue->vq = vq;
-	return 0;
+	queue->has_callback = wanted->callback;
+	queue->spun_for = !queue->has_callback ||
+			  (vdev->id.device == VIRTIO_ID_CONSOLE && ivshmem_settle_answer(queue) != ANSWER_NOTHING);
+	queue->waited_for = vdev->id.device == VIRTIO_ID_BLOCK || vdev->id.device == VIRTIO_ID_RNG;
+	return ivshmem_ring_open(queue);
 }
 
 static int make(struct ivshmem_queue *queue, const struct wanted_queue *wanted, struct virtio_device *vdev)
@@ -188,6 +231,15 @@ static unsigned int count_callbacks(unsigned int count, FIND_VQS_PARAMETERS)
 	return found;
 }
 
+static unsigned int names_in(unsigned int count, FIND_VQS_PARAMETERS)
+{
+	unsigned int i, found = 0;
+
+	for (i = 0; i < count; i++)
+		found += !!FIND_VQS_NAME(i);
+	return found;
+}
+
 /* Queues without a name do not count; the others are numbered in their order. */
 int ivshmem_find_vqs(struct virtio_device *vdev, unsigned int count, struct virtqueue *vqs[], FIND_VQS_PARAMETERS)
 {
@@ -197,7 +249,10 @@ int ivshmem_find_vqs(struct virtio_device *vdev, unsigned int count, struct virt
 	struct ivshmem_queue *queues;
 	int error = 0;
 
-	queues = kcalloc(count, sizeof(*queues), GFP_KERNEL);
+	/* Drivers take their number of queues from the configuration space; none can have more than there are lines for. */
+	if (link->peer.header.extension && names_in(count, FIND_VQS_ARGUMENTS) > link->peer.header.queue_count)
+		return -ENOENT;
+	queues = kvcalloc(count, sizeof(*queues), GFP_KERNEL);
 	if (!queues)
 		return -ENOMEM;
 	for (i = 0; i < count && !error; i++) {
@@ -235,7 +290,7 @@ void ivshmem_del_vqs(struct virtio_device *vdev)
 	for (i = 0; i < count; i++)
 		unmake(&queues[i]);
 	ivshmem_placement_end(link);
-	kfree(queues);
+	kvfree(queues);
 }
 
 /* VIRTIO_F_RING_RESET. The ring's successor is allocated between this and the enabling: again in the queue's block. */
@@ -268,6 +323,10 @@ int ivshmem_enable_vq(struct virtqueue *vq)
 	if (!vq->reset)
 		return -EBUSY;
 	ivshmem_placement_end(link);
+	ivshmem_ring_close(queue);
+	error = ivshmem_ring_open(queue);
+	if (error)
+		return error;
 	ivshmem_queue_set_live(queue, true);
 	mutex_lock(&link->registers);
 	error = select(queue);

@@ -15,10 +15,20 @@
 #define WATCH_SETTLING_MS 10	/* answering for a back-end that is lost */
 #define WATCH_DEAF_MS 10	/* no vector of its own: the only way to learn of used buffers */
 #define LONG_ABSENCE_MS 60000
+#define PATIENCE_MS 90000	/* less than what makes a task count as hung */
+#define REMOVAL_PATIENCE_MS 5000
 
 void ivshmem_watch_now(struct ivshmem_link *link)
 {
 	mod_delayed_work(ivshmem_watch_queue, &link->watch, 0);
+}
+
+/* From any context. The watch takes the device away from the back-end. */
+void ivshmem_link_distrust(struct ivshmem_link *link, unsigned int queue, const char *why)
+{
+	WRITE_ONCE(link->distrust_queue, queue);
+	WRITE_ONCE(link->distrust, why);
+	ivshmem_watch_now(link);
 }
 
 static bool has_device(const struct ivshmem_link *link)
@@ -69,9 +79,9 @@ static void note_absence(struct ivshmem_link *link)
 	peer->long_absence_told = false;
 	link->absences++;
 	if (has_device(link))
-		dev_warn(&link->adev.dev, "back-end absent%s, I/O waits\n", peer->stalled ? " (no heartbeat)" : "");
+		dev_warn_ratelimited(&link->adev.dev, "back-end absent%s, I/O waits\n", peer->stalled ? " (no heartbeat)" : "");
 	else
-		dev_info(&link->adev.dev, "waiting for a back-end\n");
+		dev_info_ratelimited(&link->adev.dev, "waiting for a back-end\n");
 }
 
 static void note_return(struct ivshmem_link *link)
@@ -80,7 +90,7 @@ static void note_return(struct ivshmem_link *link)
 
 	link->absent_total_ms += milliseconds;
 	if (has_device(link) && !link->detached)
-		dev_info(&link->adev.dev, "back-end back after %u ms, resumed\n", milliseconds);
+		dev_info_ratelimited(&link->adev.dev, "back-end back after %u ms, resumed\n", milliseconds);
 }
 
 static void note_long_absence(struct ivshmem_link *link)
@@ -89,6 +99,28 @@ static void note_long_absence(struct ivshmem_link *link)
 		return;
 	dev_warn(&link->adev.dev, "back-end absent for %u s, I/O still waits\n", ivshmem_peer_absence(link) / 1000);
 	link->peer.long_absence_told = true;
+}
+
+/*
+ * A back-end that broke a rule is not listened to any more; one that is there and answers nothing is not waited for
+ * without end, since the kernel would take the waiting tasks for hung, and none of them can be interrupted.
+ */
+static void judge(struct ivshmem_link *link, enum ivshmem_presence presence)
+{
+	unsigned int patience = READ_ONCE(link->removing) ? REMOVAL_PATIENCE_MS : PATIENCE_MS;
+	bool waits = presence == PRESENCE_READY || READ_ONCE(link->removing);
+	const char *why = READ_ONCE(link->distrust);
+	unsigned int queue = READ_ONCE(link->distrust_queue);
+
+	if (!has_device(link) || link->detached)
+		return;
+	if (!why && waits && ivshmem_link_is_stuck(link, patience, &queue))
+		why = "it returned nothing for too long";
+	if (!why)
+		return;
+	dev_err_ratelimited(&link->adev.dev, "queue %u: the back-end is not trusted any more: %s\n", queue, why);
+	WRITE_ONCE(link->distrust, why);
+	WRITE_ONCE(link->detached, true);
 }
 
 /* The epoch the device belongs to is over: from now on nothing of it reaches the peer. */
@@ -113,10 +145,11 @@ static void look_at_peer(struct ivshmem_link *link, struct ivshmem_header *heade
 	bool other_process;
 
 	if (epoch_has_ended(link, now, header)) {
-		dev_info(&link->adev.dev, "back-end %s afresh, the device is registered anew\n",
+		dev_info_ratelimited(&link->adev.dev, "back-end %s afresh, the device is registered anew\n",
 			 now == PRESENCE_ABSENT ? "will begin" : "began");
 		WRITE_ONCE(link->detached, true);
 	}
+	judge(link, now);
 	if (now == PRESENCE_ABSENT && before != PRESENCE_ABSENT)
 		note_absence(link);
 	if (now != PRESENCE_ABSENT && before == PRESENCE_ABSENT)

@@ -18,6 +18,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("ivshmem_virtio.cli.inspect", "inspect", "Show what state a guest's devices are in, and who waits."),
     "frontend": ("ivshmem_virtio.cli.frontend", "frontend", "Drive a device from user space, without a guest."),
     "evil-driver": ("ivshmem_virtio.cli.evil", "evil_driver", "Be a hostile guest: break the rules of a device."),
+    "evil-backend": (
+        "ivshmem_virtio.cli.evil_backend",
+        "evil_backend",
+        "Be a hostile back-end: break the rules of a driver.",
+    ),
 }
 """By name: module, attribute, and the line shown in the list."""
 

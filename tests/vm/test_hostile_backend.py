@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""A guest under a hostile back-end: many scenarios in one boot, and then a good back-end serves it as if nothing was.
+
+The seed chooses scenarios for the short run and is in the test's output; ``IVSHMEM_EVIL_SEED`` repeats one, and
+``IVSHMEM_EVIL_SCENARIOS=a,b`` plays those.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ivshmem_virtio.evil.backend.catalogue import playable
+from tests.vm.conftest import BootGuest
+from tests.vm.hostile_guest import ENOUGH, TRAFFIC, HostileSite, Played, faults
+from tests.vm.served_guest import assert_works
+
+NAMES = [scenario.name for scenario in playable()]
+NEEDS_RUNNING = {scenario.name for scenario in playable() if not scenario.early}
+SAMPLE = 24
+PER_BOOT = 20
+# A driver that met a back-end which answers nothing needs some seconds to be rid of it.
+RECOVERY_SECONDS = 30.0
+
+
+def seed() -> int:
+    return int(os.environ.get("IVSHMEM_EVIL_SEED", "0")) or secrets.randbits(31)
+
+
+def test_there_are_enough_scenarios() -> None:
+    assert len(NAMES) == len(set(NAMES)) >= 50
+
+
+def test_a_sample_of_scenarios(tmp_path: Path, boot: BootGuest, record_property: pytest.RecordProperty) -> None:
+    chosen = os.environ.get("IVSHMEM_EVIL_SCENARIOS")
+    number = seed()
+    record_property("seed", number)
+    names = chosen.split(",") if chosen else Random(number).sample(NAMES, SAMPLE)
+    withstand(tmp_path, boot, names, number, seconds=1.0)
+
+
+def withstand(folder: Path, boot: BootGuest, names: list[str], number: int, *, seconds: float) -> None:
+    """Play, under traffic; then a good back-end, working devices, a clean log, and nothing leaked."""
+    print(f"seed {number}: {', '.join(names)}")
+    site = HostileSite(folder)
+    with site.server():
+        guest = boot(doorbells=site.doorbells("web"), cpus=2, clean_log=False)
+        guest.run(TRAFFIC)
+        played = site.play(names, seed=number, seconds=seconds)
+        assert [play.scenario for play in played] == names
+        with site.good_backend():
+            guest.run(ENOUGH)
+            assert_works(guest, site, "web", within=RECOVERY_SECONDS)
+            assert not faults(guest), "\n".join(faults(guest))
+            guest.run("rmmod virtio_ivshmem", timeout=60)
+            assert "with leaks" not in guest.dmesg()
+    assert not faults(guest), "\n".join(faults(guest))
+    check_bite(played)
+
+
+def check_bite(played: list[Played]) -> None:
+    """A scenario that did nothing to a running driver would prove nothing."""
+    idle = [play.scenario for play in played if not play.done]
+    assert not idle
+    unmet = [play.scenario for play in played if play.scenario in NEEDS_RUNNING and not play.running]
+    assert not unmet, f"no driver came up for {unmet}"
