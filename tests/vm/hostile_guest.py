@@ -17,10 +17,13 @@ from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.served_guest import ALONE, VECTORS, Site
 
-# Each user of a device tries again and again; what its device answers is not looked at.
+# Each user of a device tries again and again; what its device answers is not looked at. The disk has a node of its own,
+# since writing to /dev/vda while there is no disk would make a file of that name.
 TRAFFIC = """
-(until [ -e /run/enough ]; do dd if=/dev/vda of=/dev/null bs=64k count=16 iflag=direct; sleep 0.05; done) >/dev/null 2>&1 &
-(until [ -e /run/enough ]; do dd if=/dev/zero of=/dev/vda bs=4k count=16 oflag=direct conv=notrunc; sleep 0.1; done) >/dev/null 2>&1 &
+until [ -b /dev/vda ]; do sleep 0.1; done
+mknod /run/disk b $(tr : ' ' < /sys/block/vda/dev)
+(until [ -e /run/enough ]; do dd if=/run/disk of=/dev/null bs=64k count=16 iflag=direct; sleep 0.05; done) >/dev/null 2>&1 &
+(until [ -e /run/enough ]; do dd if=/dev/zero of=/run/disk bs=4k count=16 oflag=direct conv=notrunc; sleep 0.1; done) >/dev/null 2>&1 &
 (until [ -e /run/enough ]; do head -c 64 /dev/hwrng; sleep 0.1; done) >/dev/null 2>&1 &
 (until [ -e /run/enough ]; do ip link set eth0 up; ip addr add 10.9.9.1/24 dev eth0; arping -c 3 -w 1 -I eth0 10.9.9.2; \
     sleep 0.1; done) >/dev/null 2>&1 &

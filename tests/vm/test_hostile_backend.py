@@ -49,7 +49,7 @@ def withstand(folder: Path, boot: BootGuest, names: list[str], number: int, *, s
     site = HostileSite(folder)
     with site.server():
         guest = boot(doorbells=site.doorbells("web"), cpus=2, clean_log=False)
-        guest.run(TRAFFIC)
+        guest.run(f"({TRAFFIC}) >/dev/null 2>&1 &")
         played = site.play(names, seed=number, seconds=seconds)
         assert [play.scenario for play in played] == names
         with site.good_backend():
