@@ -17,17 +17,19 @@ from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.served_guest import ALONE, VECTORS, Site
 
-# Each user of a device tries again and again; what its device answers is not looked at. The disk has a node of its own,
-# since writing to /dev/vda while there is no disk would make a file of that name.
+# Each user of a device tries again and again; what its device answers is not looked at. Disk and console have nodes of
+# their own, since writing to /dev/vda while there is no disk would make a file of that name.
 TRAFFIC = """
-until [ -b /dev/vda ]; do sleep 0.1; done
+until [ -b /dev/vda ] && [ -c /dev/hvc0 ]; do sleep 0.1; done
 mknod /run/disk b $(tr : ' ' < /sys/block/vda/dev)
-(until [ -e /run/enough ]; do dd if=/run/disk of=/dev/null bs=64k count=16 iflag=direct; sleep 0.05; done) >/dev/null 2>&1 &
-(until [ -e /run/enough ]; do dd if=/dev/zero of=/run/disk bs=4k count=16 oflag=direct conv=notrunc; sleep 0.1; done) >/dev/null 2>&1 &
-(until [ -e /run/enough ]; do head -c 64 /dev/hwrng; sleep 0.1; done) >/dev/null 2>&1 &
-(until [ -e /run/enough ]; do ip link set eth0 up; ip addr add 10.9.9.1/24 dev eth0; arping -c 3 -w 1 -I eth0 10.9.9.2; \
-    sleep 0.1; done) >/dev/null 2>&1 &
-(until [ -e /run/enough ]; do cat /sys/kernel/debug/virtio_ivshmem/*/state; sleep 0.5; done) >/dev/null 2>&1 &
+mknod /run/terminal c $(tr : ' ' < /sys/class/tty/hvc0/dev)
+again() { while [ ! -e /run/enough ]; do eval "$1"; sleep 0.1; done }
+again 'dd if=/run/disk of=/dev/null bs=64k count=16 iflag=direct' &
+again 'dd if=/dev/zero of=/run/disk bs=4k count=16 oflag=direct conv=notrunc' &
+again 'head -c 64 /dev/hwrng' &
+again 'ip link set eth0 up; ip addr add 10.9.9.1/24 dev eth0; arping -c 3 -w 1 -I eth0 10.9.9.2' &
+again 'cat /sys/kernel/debug/virtio_ivshmem/*/state' &
+again 'echo still here > /run/terminal' &
 """
 
 ENOUGH = "touch /run/enough"

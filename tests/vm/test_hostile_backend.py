@@ -12,8 +12,6 @@ import secrets
 from pathlib import Path
 from random import Random
 
-import pytest
-
 from ivshmem_virtio.evil.backend.catalogue import playable
 from tests.vm.conftest import BootGuest
 from tests.vm.hostile_guest import ENOUGH, TRAFFIC, HostileSite, Played, faults
@@ -35,10 +33,9 @@ def test_there_are_enough_scenarios() -> None:
     assert len(NAMES) == len(set(NAMES)) >= 50
 
 
-def test_a_sample_of_scenarios(tmp_path: Path, boot: BootGuest, record_property: pytest.RecordProperty) -> None:
+def test_a_sample_of_scenarios(tmp_path: Path, boot: BootGuest) -> None:
     chosen = os.environ.get("IVSHMEM_EVIL_SCENARIOS")
     number = seed()
-    record_property("seed", number)
     names = chosen.split(",") if chosen else Random(number).sample(NAMES, SAMPLE)
     withstand(tmp_path, boot, names, number, seconds=1.0)
 
