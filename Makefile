@@ -14,12 +14,13 @@ PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 passt e2fsp
             make gcc-12 libelf-dev iproute2 kmod spin
 FUZZ_PACKAGES := clang-14
 
-.PHONY: help deps venv ext lint test model soak fuzz fuzz-ready fuzz-corpus coverage-core demo shell clean distclean
+.PHONY: help deps venv ext lint test test-kasan model soak fuzz fuzz-ready fuzz-corpus coverage-core demo shell clean distclean
 
 help:
 	@echo "make demo       boot a stock guest on one shared-memory window and check everything it does"
 	@echo "make test       run every test, the linters and the type checker"
 	@echo "make model      the protocol's models, checked exhaustively by spin in every size; a few minutes"
+	@echo "make test-kasan guests on a kernel with KASAN and lockdep, compiled on first use; an hour or two"
 	@echo "make soak       the long forms: hundreds of kills under load; an hour or two, prints what it measured"
 	@echo "make hostile    a million mutated chains against each type of device; an hour, prints what it measured"
 	@echo "make fuzz       coverage-guided fuzzing for SECONDS=60 (or what you say), then what the corpus covers"
@@ -78,6 +79,13 @@ test: lint
 	@$(VENV)/bin/coverage combine -q
 	@$(VENV)/bin/coverage report --fail-under=90
 	@$(MAKE) --no-print-directory coverage-core
+
+# Guests on a kernel with address sanitizer, lock validator and leak detector, compiled once from Debian's source.
+KASAN_TESTS := tests/vm/test_hostile_backend.py tests/vm/test_reload.py
+test-kasan: ext
+	@for p in flex bison bc; do dpkg -s $$p >/dev/null 2>&1 || $(SUDO) apt-get install -y -qq --no-install-recommends $$p >>build/apt.log; done
+	@$(PY) -m tests.kasan.debug_kernel
+	@IVSHMEM_KERNELS=6.1-kasan $(VENV)/bin/pytest -m 'soak or not soak' --timeout=1800 $(KASAN_TESTS) $(KASAN_ARGS)
 
 # Long forms, one at a time, because what they measure are pauses. SOAK_ARGS chooses: SOAK_ARGS="-k disk", say.
 soak: ext

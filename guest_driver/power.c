@@ -10,6 +10,9 @@
 #include "link.h"
 #include "transaction.h"
 
+/* Kernels that never sleep have nothing to do this with. */
+#ifdef CONFIG_PM_SLEEP
+
 #define WAKE_LIMIT_MS 2000
 #define WAKE_STEP_MS 10
 
@@ -91,3 +94,5 @@ static int link_resume(struct device *dev)
 const struct dev_pm_ops ivshmem_power_ops = {
 	SYSTEM_SLEEP_PM_OPS(link_suspend, link_resume)
 };
+
+#endif

@@ -12,8 +12,11 @@ _TROUBLE = re.compile(
     r"DMA-API|swiotlb buffer is full|nobody cared|scheduling while atomic|sleeping function called|"
     r"possible circular locking|list_(?:add|del) corruption|bad page|Bad page|I/O error|EXT4-fs error|guest: modprobe"
 )
-# Advice that stock kernels print on healthy boots.
-_HARMLESS = re.compile(r"report a bug|Spectre|RETBleed|MDS|L1TF|TAA|MMIO Stale Data")
+# Advice that kernels print on healthy boots.
+_HARMLESS = re.compile(
+    r"kmemleak: (?:Kernel memory leak detector initialized|Automatic memory scanning thread started)|"
+    r"report a bug|Spectre|RETBleed|MDS|L1TF|TAA|MMIO Stale Data"
+)
 
 
 def trouble(log: str) -> list[str]:

@@ -7,6 +7,7 @@ clean kernel log when the test has passed.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ from ivshmem_virtio.vm.kernel import kernel as fetch_kernel
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.module_build import build_module
 from ivshmem_virtio.vm.qemu import Boot, Doorbell, qemu_arguments
+from tests.kasan.debug_kernel import SERIES as DEBUG_SERIES
+from tests.kasan.debug_kernel import debug_kernel
 
 
 class BootGuest(Protocol):
@@ -54,11 +57,15 @@ def accelerator() -> Choice:
 RAN = pytest.StashKey[list[str]]()
 
 
-@pytest.fixture(scope="session", params=SERIES)
+KERNELS = os.environ.get("IVSHMEM_KERNELS", ",".join(SERIES)).split(",")
+"""Which kernels tests run on; ``make test-kasan`` names the one that checks itself."""
+
+
+@pytest.fixture(scope="session", params=KERNELS)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
-    """Each stock kernel in turn."""
+    """Each kernel in turn."""
     series: str = request.param
-    found = fetch_kernel(series)
+    found = debug_kernel() if series == DEBUG_SERIES else fetch_kernel(series)
     request.config.stash.setdefault(RAN, []).append(f"Linux {found.release} (Debian {found.version})")
     return found
 

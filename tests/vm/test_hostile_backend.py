@@ -12,7 +12,10 @@ import secrets
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from ivshmem_virtio.evil.backend.catalogue import playable
+from tests.figures import Figures
 from tests.vm.conftest import BootGuest
 from tests.vm.hostile_guest import ENOUGH, TRAFFIC, HostileSite, Played, faults
 from tests.vm.served_guest import assert_works
@@ -20,6 +23,9 @@ from tests.vm.served_guest import assert_works
 NAMES = [scenario.name for scenario in playable()]
 NEEDS_RUNNING = {scenario.name for scenario in playable() if not scenario.early}
 SAMPLE = 24
+# Where the kernel can look for memory that nobody points to any more, it says in its log what it found.
+LEAKS = "/sys/kernel/debug/kmemleak"
+LEAK_SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan > {LEAKS}; sleep 6; echo scan > {LEAKS}; }}"
 PER_BOOT = 20
 # A driver that met a back-end which answers nothing needs some seconds to be rid of it.
 RECOVERY_SECONDS = 30.0
@@ -40,7 +46,32 @@ def test_a_sample_of_scenarios(tmp_path: Path, boot: BootGuest) -> None:
     withstand(tmp_path, boot, names, number, seconds=1.0)
 
 
-def withstand(folder: Path, boot: BootGuest, names: list[str], number: int, *, seconds: float) -> None:
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(-(-len(NAMES) // PER_BOOT)))
+def test_every_scenario(
+    tmp_path: Path, boot: BootGuest, part: int, figures: Figures, request: pytest.FixtureRequest
+) -> None:
+    names = NAMES[part * PER_BOOT : (part + 1) * PER_BOOT]
+    played = withstand(tmp_path, boot, names, seed(), seconds=3.0)
+    kernel = request.node.callspec.params["kernel"]
+    figures(
+        f"hostile back-end, Linux {kernel}, part {part + 1}",
+        scenarios=len(played),
+        acts=sum(play.done for play in played),
+        answered=sum(play.answered for play in played),
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_rings_that_the_peer_cannot_write(tmp_path: Path, boot: BootGuest) -> None:
+    """NEXT flags set and cleared in the window: what brings down a driver whose ring is shared."""
+    names = [scenario.name for scenario in playable(packed=True) if scenario.packed_only]
+    withstand(tmp_path, boot, names, seed(), seconds=3.0)
+
+
+def withstand(folder: Path, boot: BootGuest, names: list[str], number: int, *, seconds: float) -> list[Played]:
     """Play, under traffic; then a good back-end, working devices, a clean log, and nothing leaked."""
     print(f"seed {number}: {', '.join(names)}")
     site = HostileSite(folder)
@@ -55,8 +86,10 @@ def withstand(folder: Path, boot: BootGuest, names: list[str], number: int, *, s
             assert not faults(guest), "\n".join(faults(guest))
             guest.run("rmmod virtio_ivshmem", timeout=60)
             assert "with leaks" not in guest.dmesg()
+            guest.run(LEAK_SCAN, timeout=120)
     assert not faults(guest), "\n".join(faults(guest))
     check_bite(played)
+    return played
 
 
 def check_bite(played: list[Played]) -> None:
