@@ -25,6 +25,7 @@ from ivshmem_virtio.link.layout import (
     Header,
     LinkLayout,
     QueueLine,
+    SplitPlacement,
     State,
     ring_block_length,
     round_up,
@@ -55,7 +56,9 @@ class PuppetQueue:
     def reset(self) -> None:
         """As after a device reset."""
         self.size, self.vector, self.enabled = self.most, 0, 0
-        self.desc = self.driver = self.device = self.seen = self.used = 0
+        placed = SplitPlacement.at(self.block, self.most)
+        self.desc, self.driver, self.device = placed.desc, placed.driver, placed.device
+        self.seen = self.used = 0
         self.kept = []
 
 
@@ -255,7 +258,7 @@ class Puppet:
         self.put(Header.QUEUE_DEVICE_VECTOR, 2, 1 + queue.index if queue else 0)
         self.put(Header.QUEUE_DRIVER_VECTOR, 2, queue.vector if queue else 0)
         self.put(Header.QUEUE_ENABLE, 2, queue.enabled if queue else 0)
-        self.put(Header.QUEUE_DESC, 8, (queue.desc or queue.block) if queue else 0)
+        self.put(Header.QUEUE_DESC, 8, queue.desc if queue else 0)
         self.put(Header.QUEUE_DRIVER, 8, queue.driver if queue else 0)
         self.put(Header.QUEUE_DEVICE, 8, queue.device if queue else 0)
 

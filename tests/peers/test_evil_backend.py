@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""``ivshmem-virtio evil-backend`` towards drivers in user space: it behaves until it is time, and then it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from ivshmem_virtio.cli.main import run
+from ivshmem_virtio.evil.backend.catalogue import SCENARIOS, playable
+from ivshmem_virtio.vm.service import ServiceProcess
+from tests.peers.plain_region import soon
+
+DEVICES = {
+    "blk": 'type = "blk"\nname = "disk"\npath = "disk.img"\nwindow = "2M"',
+    "rng": 'type = "rng"\nname = "rng"',
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "disk.img").write_bytes(bytes(4096))
+    return tmp_path / "service.toml"
+
+
+def write(config: Path, *devices: str) -> None:
+    tables = "".join(f"[[guest.device]]\n{DEVICES[device]}\n" for device in devices)
+    head = f'[service]\nname = "evil-{os.getpid()}"\nruntime_dir = "run"\n'
+    config.write_text(f'{head}[[guest]]\nname = "guest"\nregion = "8M"\nvectors = 8\n{tables}')
+
+
+def hostile(config: Path, *arguments: str) -> ServiceProcess:
+    return ServiceProcess(["evil-backend", str(config), "--json", *arguments], config.parent)
+
+
+def frontend(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ivshmem_virtio", "frontend", "--config", str(config), "--seconds", "2"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_it_behaves_until_all_drivers_are_there(config: Path) -> None:
+    """Only one of two devices gets a driver, so the scenario never begins."""
+    write(config, "blk", "rng")
+    with hostile(config, "--scenario", "never-used", "--patience", "60"):
+        drawn = frontend(config, "rng", "32")
+        assert drawn.returncode == 0, drawn.stderr
+        assert drawn.stdout
+    assert not Path(f"/dev/shm/evil-{os.getpid()}.guest").exists()
+    assert not (config.parent / "run" / "guest.sock").exists()
+
+
+def test_then_it_does_not(config: Path) -> None:
+    write(config, "rng")
+    with hostile(config, "--scenario", "used-id-huge", "--seed", "3", "--seconds", "4"):
+        done = frontend(config, "rng", "100000")
+        log = config.parent / "service.log"
+        assert soon(lambda: '"used-id-huge"' in log.read_text())
+    assert done.returncode == 1
+    assert done.stderr.startswith("ivshmem-virtio: ")
+    assert len(done.stderr.splitlines()) == 1
+    (played,) = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    assert played["scenario"] == "used-id-huge"
+    assert played["running"] == ["rng"]
+    assert played["done"] >= 1
+
+
+def test_names_and_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(playable()) >= 50
+    assert all(scenario.about.endswith(".") for scenario in SCENARIOS.values())
+    assert run(["evil-backend", "--list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [scenario["name"] for scenario in listed] == list(SCENARIOS)
+    packed_only = {scenario["name"] for scenario in listed if scenario["packed_only"]}
+    assert packed_only == set(SCENARIOS) - {scenario.name for scenario in playable()}
+    assert "descriptor-next-flag-set" in packed_only
+
+
+def test_unknown_scenario(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(config, "rng")
+    assert run(["evil-backend", str(config), "--scenario", "nonsense"]) == 1
+    assert capsys.readouterr().err == "ivshmem-virtio: no scenario 'nonsense'; --list shows what there is\n"
+
+
+def test_the_seed_chooses_the_sample() -> None:
+    names = [scenario.name for scenario in playable()]
+    assert Random(5).sample(names, 20) == Random(5).sample(names, 20) != Random(6).sample(names, 20)
