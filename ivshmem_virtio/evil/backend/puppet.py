@@ -91,7 +91,7 @@ class Puppet:
         self.selected = 0
         self.answered = self.transactions = 0
         self.reached = 0
-        """Every status bit the driver has set since the start."""
+        """Every status bit a driver has ever set."""
         self._features_sel = self._driver_sel = 0
         self.driver_features = 0
         self.queues: list[PuppetQueue] = []
@@ -128,7 +128,7 @@ class Puppet:
         """A new device with a new epoch."""
         self.place()
         self.epoch = self.random.getrandbits(64) | 1
-        self.acknowledged = self.reached = 0
+        self.acknowledged = 0
         self.reset()
         self.set_state(State.ABSENT)
         self.memory.write(0, bytes(min(self.extension + self.extension_length, self.memory.size)))
