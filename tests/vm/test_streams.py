@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Byte streams of a guest, through consoles and through TCP, while the back-end is killed: not a byte is lost."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ivshmem_virtio.vm.demo_guest import port_device, set_up_network
+from ivshmem_virtio.vm.kernel import Kernel
+from ivshmem_virtio.vm.passt import Passt
+from ivshmem_virtio.vm.qemu import Doorbell
+from ivshmem_virtio.vm.service import ServiceProcess
+from tests.figures import Figures
+from tests.number_stream import check_numbers
+from tests.vm.conftest import BootGuest
+from tests.vm.killer import kill_again_and_again
+from tests.vm.served_guest import link_states, wait_in_guest
+from tests.vm.slow_server import SlowServer
+
+CONFIG = """[service]
+name = "{name}"
+runtime_dir = "run"
+[[guest]]
+name = "web"
+region = "32M"
+vectors = 16
+  [[guest.device]]
+  type = "console"
+  name = "serial"
+  via = {{ file = "console.log" }}
+  ports = [{{ name = "stream", via = {{ file = "port.log" }} }}]
+  [[guest.device]]
+  type = "net"
+  name = "uplink"
+  window = "8M"
+  via = {{ stream = "passt.sock" }}
+"""
+# Lines are numbered without a gap; the device file stays open, so that a port that was closed would be noticed.
+WRITE_LINES = """
+cat > /run/lines <<'END'
+exec > $1
+[ ! -t 1 ] || stty -F $1 raw -echo
+n=0
+while [ ! -e /run/stop ]; do
+    awk -v n=$n 'BEGIN { for (i = n; i < n + 100; i++) printf "%08d\\n", i }' || echo $1 >> /run/bad
+    n=$((n + 100))
+    sleep 0.1
+done
+echo $n > /run/$2.sent
+END
+"""
+# What goes up is one random file, again and again, and its number of times.
+TRANSFER = """
+dd if=/dev/urandom of=/run/up bs=64k count=4 2> /dev/null
+cat > /run/transfer <<'END'
+times=0
+while [ ! -e /run/stop ]; do
+    cat /run/up
+    times=$((times + 1))
+    echo $times > /run/times
+    sleep 0.2
+done | nc {gateway} {port} | sha256sum > /run/down
+echo done > /run/transferred
+END
+sh /run/transfer 2> /run/transfer.said &
+"""
+
+
+@pytest.mark.skipif(shutil.which("passt") is None, reason="needs passt: apt-get install passt")
+@pytest.mark.parametrize(
+    "kills", [4, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])], ids="{} kills".format
+)
+def test_not_a_byte_of_any_stream_is_lost(
+    kills: int, tmp_path: Path, boot: BootGuest, kernel: Kernel, figures: Figures
+) -> None:
+    config = tmp_path / "service.toml"
+    config.write_text(CONFIG.format(name=f"vm-{secrets.token_hex(4)}"))
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    with (
+        Passt() as passt,
+        SlowServer(seed) as server,
+        ServiceProcess(["serve", str(config)], tmp_path),
+    ):
+        passt.start(tmp_path / "passt.sock")
+        guest = boot(doorbells=[Doorbell(tmp_path / "run" / "web.sock", 16)], cpus=2)
+        wait_in_guest(guest, "[ -c /dev/hvc0 ] && [ -d /sys/class/net/eth0 ] && [ -c /dev/vport*p1 ]", 30)
+        set_up_network(guest, passt)
+        guest.run(WRITE_LINES)
+        guest.run("sh /run/lines /dev/hvc0 console > /dev/null 2>&1 &")
+        guest.run(f"sh /run/lines {port_device(guest, 'stream')} port > /dev/null 2>&1 &")
+        guest.run(TRANSFER.format(gateway=passt.gateway, port=server.port))
+        wait_in_guest(guest, "[ -s /run/times ]", 30)
+        kill_again_and_again(config, kills, random.Random(seed))
+        guest.run("touch /run/stop")
+        server.wait_for_end()
+        server.finish()
+        for done in ("console.sent", "port.sent", "transferred"):
+            wait_in_guest(guest, f"[ -e /run/{done} ]", 60)
+        assert guest.run("cat /run/bad 2>/dev/null || true") == ""
+        assert guest.run("cat /run/down").split()[0] == server.sent_digest.hexdigest()
+        times = int(guest.run("cat /run/times"))
+        assert guest.run(f"for n in $(seq {times}); do cat /run/up; done | sha256sum").split()[0] == (
+            server.taken_digest.hexdigest()
+        )
+        sent = {name: int(guest.run(f"cat /run/{name}.sent")) for name in ("console", "port")}
+        assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
+    found = {name: check_numbers((tmp_path / f"{name}.log").read_bytes()) for name in sent}
+    where = f"on Linux {kernel.release}"
+    for name in sent:
+        lost = sent[name] - found[name].lines + found[name].repeated
+        twice = found[name].repeated
+        figures(f"{name}, {where}", kills=kills, lines=sent[name], lost=lost, twice=twice, errors=0)
+    figures(f"TCP, {where}", kills=kills, KiB=(server.sent + server.taken) >> 10, errors=0)
+    for name in sent:
+        assert (found[name].lines, found[name].lost, found[name].repeated) == (sent[name], 0, 0)
