@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from ivshmem_virtio.vm.errors import CommandFailed, GuestTimeout
 from ivshmem_virtio.vm.guest import Guest
-from tests.vm.served_guest import wait_in_guest
 
 REGION = 256 << 10
 """Bytes at the start of the disk that the writers write, with one byte value for each life of the guest."""
@@ -37,6 +38,15 @@ LOOPS = {
     "console": "[ -d /sys/class/tty/hvc0 ] && head -c 4096 /run/load/pattern > /dev/hvc0",
     "frames": "ip link set eth0 up && { arping -q -c 1 -w 1 -I eth0 -s 0.0.0.0 10.2.3.4; [ -d /sys/class/net/eth0 ]; }",
 }
+WHO_IS_STUCK = """
+ls -l /run/load
+for task in /proc/[0-9]*; do
+    [ -n "$(tr -d '\\0' < $task/cmdline)" ] || continue
+    echo "$(cut -d ' ' -f 1-3 $task/stat): $(head -n 4 $task/stack | tr '\\n' ' ')"
+done
+"""
+WAIT_SECONDS = 90
+ANSWER_SECONDS = 15
 DISK_LOOPS = ("write0", "write1", "read")
 
 
@@ -45,23 +55,34 @@ def start_load(guest: Guest, life: int, *, without: str = "") -> None:
     loops = {name: command for name, command in LOOPS.items() if name != without}
     busy = "\n".join(f"busy {name} {shlex.quote(command)}" for name, command in loops.items())
     guest.run(PREPARE.format(region=REGION, octal=life) + busy)
-    wait_in_guest(guest, _all(loops, "done"), 60)
+    _wait(guest, loops, "done")
 
 
 def wait_round(guest: Guest, result: str, loops: Iterable[str] = LOOPS) -> None:
     """Each of the loops goes round once more, with this result: "done" or "missed"."""
     guest.run(f"rm -f /run/load/*.{result}")
-    wait_in_guest(guest, _all(loops, result), 60)
+    _wait(guest, loops, result)
 
 
 def stop_load(guest: Guest) -> None:
     """Let every loop come to its end: nobody may wait for ever."""
     guest.run("touch /run/load/stop")
-    wait_in_guest(guest, _all(LOOPS, "ended"), 60)
+    _wait(guest, LOOPS, "ended")
 
 
-def _all(loops: Iterable[str], file: str) -> str:
-    return " && ".join(f"[ -e /run/load/{loop}.{file} ]" for loop in loops)
+def _wait(guest: Guest, loops: Iterable[str], file: str) -> None:
+    """Asked for again and again: emulated, a guest that has just become idle may lose the interrupt it waits for, and
+    sleeps until somebody types."""
+    condition = " && ".join(f"[ -e /run/load/{loop}.{file} ]" for loop in loops)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            guest.run(condition, timeout=ANSWER_SECONDS)
+            return
+        except (CommandFailed, GuestTimeout) as error:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{error}\n{guest.run(WHO_IS_STUCK)}\n{guest.dmesg()[-4000:]}") from error
+        time.sleep(0.2)
 
 
 def write_once(guest: Guest, life: int) -> None:

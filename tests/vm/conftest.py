@@ -100,8 +100,12 @@ def initrd(kernel: Kernel, module: Path) -> Path:
 
 def assert_clean(guest: Guest) -> None:
     """Fail with the lines by which the guest's kernel says that something is broken."""
-    found = trouble(guest.kernel_log.read_text("utf-8", "replace"))
-    assert not found, f"kernel log of {guest.name}:\n" + "\n".join(found)
+    log = guest.kernel_log.read_text("utf-8", "replace")
+    found = trouble(log)
+    if found:
+        # A trace says little without what stands around it.
+        start = max(0, log.index(found[0]) - 1000)
+        pytest.fail(f"kernel log of {guest.name}:\n" + "\n".join(found) + f"\n\n{log[start : start + 8000]}")
 
 
 @pytest.fixture
