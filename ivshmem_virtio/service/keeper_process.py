@@ -65,13 +65,22 @@ async def _serve(
     if not end.is_set():
         tasks: set[asyncio.Task[None]] = set()
         loop.add_signal_handler(signal.SIGHUP, _reload, keeper, source, tasks.add)
-        names = ", ".join(guest.name for guest in keeper.config.guests)
-        readiness.ready(f"serving {names}")
-        log.info("READY: serving %s", names)
+        await _say_ready(keeper, readiness)
         if await _ends_by_leaving(keeper, end, leave, readiness):
             return
     readiness.stopping()
     await keeper.stop()
+
+
+async def _say_ready(keeper: Keeper, readiness: Readiness) -> None:
+    """Or end what nobody could be told of: back-ends and vault would go on without a keeper."""
+    names = ", ".join(guest.name for guest in keeper.config.guests)
+    try:
+        readiness.ready(f"serving {names}")
+    except OSError:
+        await keeper.stop()
+        raise
+    log.info("READY: serving %s", names)
 
 
 def _go_on(keeper: Keeper, inheritance: Inheritance) -> None:

@@ -23,7 +23,7 @@ class Readiness:
             fresh.write_text(f"{os.getpid()}\n")
             fresh.replace(self._pidfile)
         # After a take-over the main process is another one than systemd started.
-        self._systemd.notify(f"MAINPID={os.getpid()}\nREADY=1\nSTATUS={text}")
+        self._systemd.notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS={text}")
 
     def leaving(self) -> None:
         """Another process goes on with everything, and says so itself."""

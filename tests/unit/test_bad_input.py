@@ -69,7 +69,7 @@ def attach(world: BadWorld, size: str, vectors: int) -> None:
 CASES: dict[str, Case] = {
     # serve: the host
     "image in use": Case("serve {config}", "root.img", lambda w: w.lock_image()),
-    "service runs already": Case("serve {config}", "running process", lambda w: w.start_service()),
+    "service runs already": Case("serve {config}", "is kept by process", lambda w: w.start_service()),
     "foreign file in shm": Case("serve {config}", "no region of ours", lambda w: w.leave_in_shm(b"mine" * 1024)),
     "folder in shm": Case("serve {config}", "/dev/shm", lambda w: w.folder_in_shm()),
     "runtime folder is a file": Case("serve {config}", "run", lambda w: (w.folder / "run").write_text("")),

@@ -95,8 +95,8 @@ def test_each_switch_has_one_id_in_every_region() -> None:
     ("keys", "window", "least"),
     [
         ("", 16 << 20, 1032 << 10),
-        ("queues = 4", 16 << 20, 4124 << 10),
-        ("queues = 32", 64 << 20, 32984 << 10),
+        ("queues = 4", 16 << 20, 4128 << 10),
+        ("queues = 32", 64 << 20, 32992 << 10),
         ("queue_size = 8", 16 << 20, 260 << 10),
     ],
 )
