@@ -56,6 +56,7 @@ static struct ivshmem_link *make_link(struct ivshmem_function *function, unsigne
 	mutex_init(&link->registers);
 	mutex_init(&link->table);
 	spin_lock_init(&link->event_lock);
+	spin_lock_init(&link->standin_lock);
 	spin_lock_init(&link->pool.lock);
 	INIT_DELAYED_WORK(&link->watch, ivshmem_watch);
 	INIT_WORK(&link->registration, ivshmem_registration);
@@ -195,5 +196,8 @@ struct auxiliary_driver ivshmem_link_driver = {
 	.probe = link_probe,
 	.remove = link_remove,
 	.shutdown = link_shutdown,
-	.driver = { .pm = pm_sleep_ptr(&ivshmem_power_ops) },
+	.driver = {
+		.pm = pm_sleep_ptr(&ivshmem_power_ops),
+		.dev_groups = ivshmem_standin_groups,
+	},
 };

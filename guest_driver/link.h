@@ -16,6 +16,7 @@
 #include "peer.h"
 #include "placement.h"
 #include "pool.h"
+#include "standin.h"
 
 struct ivshmem_queue;
 
@@ -79,6 +80,14 @@ struct ivshmem_link {
 	unsigned int queue_count;
 	spinlock_t event_lock;		/* event_target */
 	struct virtio_device *event_target;	/* told about configuration changes */
+
+	spinlock_t standin_lock;	/* passes of the stand-in; away */
+	struct ivshmem_away away;
+	bool give_up;			/* the administrator wants no more waiting for the back-end that is away */
+	bool unanswered;		/* the back-end was there and did not answer: still to be said */
+	u64 standin_passes;
+	u64 dropped;			/* outputs that the stand-in took for done */
+	u64 refused;			/* requests that it answered with an error */
 
 	struct ivshmem_pool pool;
 	struct ivshmem_placement placement;

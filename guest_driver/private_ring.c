@@ -329,6 +329,74 @@ unsigned int ivshmem_ring_answer(struct ivshmem_queue *queue, enum ivshmem_answe
 	return answered;
 }
 
+/* What the peer has is answered in its own ring too. What the driver was told an answer for before is just returned. */
+static unsigned int answer_shown(struct ivshmem_queue *queue, enum ivshmem_answer how)
+{
+	struct ivshmem_ring *ring = &queue->ring;
+	unsigned int answered = 0;
+	u16 index;
+
+	for (index = 0; index < ring->size; index++) {
+		u32 at = 4 + 8 * slot(ring, ring->taken);
+
+		if (ring->heads[index].state == HEAD_FREE)
+			continue;
+		if (ring->heads[index].state == HEAD_IN_FLIGHT) {
+			give_answer(queue, index, how);
+			answered++;
+		}
+		ring->heads[index].state = HEAD_FREE;
+		shared_write32(ring->shared_used, at, index);
+		shared_write32(ring->shared_used, at + 4, 0);
+		ring->taken++;
+	}
+	ring->in_flight = 0;
+	ring->abandoned = 0;
+	return answered;
+}
+
+static unsigned int answer_unshown(struct ivshmem_queue *queue, enum ivshmem_answer how)
+{
+	struct ivshmem_ring *ring = &queue->ring;
+	u16 end = available_index(ring);
+	unsigned int answered = 0;
+
+	while (ring->seen != end) {
+		u16 index = next_available(ring);
+
+		admit(queue, index, false);
+		give_answer(queue, index, how);
+		ring->heads[index].state = HEAD_FREE;
+		answered++;
+	}
+	ring->in_flight = 0;
+	return answered;
+}
+
+/*
+ * Answers everything, for a peer that is away and whose used ring the caller has for now: when it comes back it finds
+ * that it has nothing in flight any more. Its wish for doorbells is renewed first, as it would do itself.
+ */
+unsigned int ivshmem_ring_answer_as_owner(struct ivshmem_queue *queue, enum ivshmem_answer how)
+{
+	struct ivshmem_ring *ring = &queue->ring;
+	unsigned int answered = 0;
+	unsigned long flags;
+
+	spin_lock_irqsave(&ring->lock, flags);
+	if (!ring->distrusted && !collect(ring)) {
+		answered = answer_shown(queue, how);
+		answered += answer_unshown(queue, how);
+		if (ring->event_index)
+			shared_write16(ring->shared_used, 4 + 8 * ring->size, ring->published);
+		virt_wmb();
+		shared_write16(ring->shared_used, 2, ring->taken);
+		show_given(ring);
+	}
+	spin_unlock_irqrestore(&ring->lock, flags);
+	return answered;
+}
+
 /* Answers what is in flight, and goes on when the peer has returned it all the same. */
 void ivshmem_ring_abandon(struct ivshmem_queue *queue, enum ivshmem_answer how)
 {

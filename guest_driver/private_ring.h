@@ -54,6 +54,7 @@ void ivshmem_ring_close(struct ivshmem_queue *queue);
 bool ivshmem_ring_publish(struct ivshmem_queue *queue, enum ivshmem_answer how);
 bool ivshmem_ring_collect(struct ivshmem_queue *queue);
 unsigned int ivshmem_ring_answer(struct ivshmem_queue *queue, enum ivshmem_answer how);
+unsigned int ivshmem_ring_answer_as_owner(struct ivshmem_queue *queue, enum ivshmem_answer how);
 void ivshmem_ring_abandon(struct ivshmem_queue *queue, enum ivshmem_answer how);
 bool ivshmem_ring_idle(struct ivshmem_queue *queue);
 bool ivshmem_ring_stuck(struct ivshmem_queue *queue, unsigned int milliseconds);

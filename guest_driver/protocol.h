@@ -100,6 +100,7 @@
 
 #define EVENT_BYTES			(2 * EXTENSION_LINE)
 
+#define QUEUE_LINE_OWNER		0x00
 #define QUEUE_LINE_RING_OFFSET		0x08
 #define QUEUE_LINE_RING_LENGTH		0x10
 
@@ -107,6 +108,12 @@
 #define CAPABILITY_RESUME		(1U << 1)
 #define CAPABILITY_SIZED_TRANSACTIONS	(1U << 2)
 #define CAPABILITY_EVENT_BYTES		(1U << 3)
+
+/* Owner word: who has the used ring, and how often it changed hands */
+#define OWNER_MASK			3
+#define OWNER_NOBODY			0
+#define OWNER_FRONTEND			2
+#define OWNER_CHANGE			4
 
 #define HEARTBEAT_LIMIT_MS		3000
 

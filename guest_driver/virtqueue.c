@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Virtqueues: the back-end's offer is read and checked, the core makes the rings, the back-end is told where. */
-#include <linux/ktime.h>
 #include <linux/log2.h>
 #include <linux/slab.h>
 #include <linux/virtio_ids.h>
@@ -9,13 +8,10 @@
 #include "link.h"
 #include "queue.h"
 #include "settle.h"
+#include "standin.h"
 #include "transaction.h"
 #include "virtqueue.h"
 #include "window.h"
-
-/* How long a driver that spins may have to wait for a back-end that is there, and for one that is not. */
-#define SPIN_PRESENT_NS (3ULL * NSEC_PER_SEC)
-#define SPIN_ABSENT_NS (1ULL * NSEC_PER_SEC)
 
 /* What a driver asks for, the same on every kernel. */
 struct wanted_queue {
@@ -23,33 +19,6 @@ struct wanted_queue {
 	vq_callback_t *callback;
 	bool context;
 };
-
-/*
- * The driver is going to spin for the answer, perhaps with interrupts off on the only CPU there is. A back-end answers
- * such requests at once; where it does not, they are answered here.
- */
-static void await_answer(struct ivshmem_queue *queue, enum ivshmem_answer how)
-{
-	struct ivshmem_link *link = queue->link;
-	u64 start = ktime_get_ns();
-
-	for (;;) {
-		u64 waited = ktime_get_ns() - start;
-
-		if (READ_ONCE(link->detached) || READ_ONCE(queue->ring.distrusted)) {
-			ivshmem_ring_answer(queue, how);
-			return;
-		}
-		ivshmem_ring_collect(queue);
-		if (ivshmem_ring_idle(queue) && !READ_ONCE(queue->ring.distrusted))
-			return;
-		if (waited > (ivshmem_peer_present(link) ? SPIN_PRESENT_NS : SPIN_ABSENT_NS))
-			break;
-		cpu_relax();
-	}
-	ivshmem_ring_abandon(queue, how);
-	dev_warn_ratelimited(&link->adev.dev, "queue %u: the back-end does not answer, going on without\n", queue->index);
-}
 
 /* Runs in any context. What is published for nobody waits, in its ring or in ours. */
 static bool notify(struct virtqueue *vq)
@@ -62,7 +31,7 @@ static bool notify(struct virtqueue *vq)
 	if (!detached && ivshmem_ring_publish(queue, how))
 		ivshmem_function_ring(queue->link->function, READ_ONCE(queue->doorbell));
 	if (queue->spun_for && queue->ring.size)
-		await_answer(queue, how);
+		ivshmem_standin_await(queue, how);
 	return true;
 }
 

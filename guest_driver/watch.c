@@ -8,6 +8,7 @@
 #include "link.h"
 #include "queue.h"
 #include "settle.h"
+#include "standin.h"
 
 #define WATCH_MS 1000
 #define WATCH_ABSENT_MS 200
@@ -89,6 +90,7 @@ static void note_return(struct ivshmem_link *link)
 	unsigned int milliseconds = ivshmem_peer_absence(link);
 
 	link->absent_total_ms += milliseconds;
+	ivshmem_standin_forget(link);
 	if (has_device(link) && !link->detached)
 		dev_info_ratelimited(&link->adev.dev, "back-end back after %u ms, resumed\n", milliseconds);
 }
@@ -99,6 +101,14 @@ static void note_long_absence(struct ivshmem_link *link)
 		return;
 	dev_warn(&link->adev.dev, "back-end absent for %u s, I/O still waits\n", ivshmem_peer_absence(link) / 1000);
 	link->peer.long_absence_told = true;
+}
+
+static void note_silence(struct ivshmem_link *link)
+{
+	if (!READ_ONCE(link->unanswered))
+		return;
+	WRITE_ONCE(link->unanswered, false);
+	dev_warn_ratelimited(&link->adev.dev, "the back-end is there and does not answer, the driver goes on without\n");
 }
 
 /*
@@ -194,7 +204,7 @@ static unsigned long next_look(const struct ivshmem_link *link)
 
 	if (READ_ONCE(link->phase) == PHASE_GREETING)
 		milliseconds = WATCH_GREETING_MS;
-	else if (has_device(link) && link->detached)
+	else if (has_device(link) && (link->detached || ivshmem_standin_is_busy(link)))
 		milliseconds = WATCH_SETTLING_MS;
 	else if (link->peer.presence == PRESENCE_ABSENT)
 		milliseconds = WATCH_ABSENT_MS;
@@ -211,12 +221,14 @@ void ivshmem_watch(struct work_struct *work)
 	ivshmem_restore_own_state(link);
 	look_at_peer(link, &header);
 	note_long_absence(link);
+	note_silence(link);
 	advance(link, &header);
 	if (has_device(link) && link->detached) {
 		ivshmem_settle(link);
 	} else if (has_device(link)) {
 		ivshmem_link_look_for_event(link);
 		ivshmem_link_look_at_queues(link, false);
+		ivshmem_standin_look(link);
 	}
 	ivshmem_beat(link);
 	/* Not if somebody asked for an earlier look meanwhile. */
