@@ -375,16 +375,22 @@ static unsigned int answer_unshown(struct ivshmem_queue *queue, enum ivshmem_ans
 
 /*
  * Answers everything, for a peer that is away and whose used ring the caller has for now: when it comes back it finds
- * that it has nothing in flight any more. Its wish for doorbells is renewed first, as it would do itself.
+ * that it has nothing in flight any more. Its wish for doorbells is renewed first, as it would do itself. A ring that
+ * makes no sense is not answered here: it is distrusted.
  */
 unsigned int ivshmem_ring_answer_as_owner(struct ivshmem_queue *queue, enum ivshmem_answer how)
 {
 	struct ivshmem_ring *ring = &queue->ring;
+	const char *broken = NULL;
 	unsigned int answered = 0;
 	unsigned long flags;
 
 	spin_lock_irqsave(&ring->lock, flags);
-	if (!ring->distrusted && !collect(ring)) {
+	if (!ring->distrusted)
+		broken = collect(ring);
+	if (broken)
+		ring->distrusted = true;
+	if (!ring->distrusted) {
 		answered = answer_shown(queue, how);
 		answered += answer_unshown(queue, how);
 		if (ring->event_index)
@@ -394,6 +400,8 @@ unsigned int ivshmem_ring_answer_as_owner(struct ivshmem_queue *queue, enum ivsh
 		show_given(ring);
 	}
 	spin_unlock_irqrestore(&ring->lock, flags);
+	if (broken)
+		ivshmem_link_distrust(queue->link, queue->index, broken);
 	return answered;
 }
 

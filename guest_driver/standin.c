@@ -198,8 +198,11 @@ void ivshmem_standin_await(struct ivshmem_queue *queue, enum ivshmem_answer how)
 			ivshmem_ring_answer(queue, how);
 			return;
 		}
-		if (answer_if_away(queue, how, &wait))
+		if (answer_if_away(queue, how, &wait)) {
+			if (!ivshmem_ring_idle(queue))
+				ivshmem_ring_answer(queue, how);
 			return;
+		}
 		if (wait.us > PRESENT_LIMIT_US)
 			break;
 		look_and_rest(&wait, link);
