@@ -184,6 +184,14 @@ static bool answer_if_away(struct ivshmem_queue *queue, enum ivshmem_answer how,
 	return true;
 }
 
+/* Nothing comes back on it any more, from anybody: its epoch is over, its peer broke a rule, or it was reset. */
+static bool is_dead(const struct ivshmem_queue *queue)
+{
+	const struct ivshmem_link *link = queue->link;
+
+	return READ_ONCE(link->detached) || READ_ONCE(queue->ring.distrusted) || !READ_ONCE(link->status);
+}
+
 /* The driver spins for its answer as soon as this returns. It does not return before there is one, within bounds. */
 void ivshmem_standin_await(struct ivshmem_queue *queue, enum ivshmem_answer how)
 {
@@ -192,12 +200,13 @@ void ivshmem_standin_await(struct ivshmem_queue *queue, enum ivshmem_answer how)
 
 	for (;;) {
 		ivshmem_ring_collect(queue);
-		if (ivshmem_ring_idle(queue))
-			return;
-		if (READ_ONCE(link->detached) || READ_ONCE(queue->ring.distrusted)) {
+		/* First, for then nobody was shown what the driver waits for. */
+		if (is_dead(queue)) {
 			ivshmem_ring_answer(queue, how);
 			return;
 		}
+		if (ivshmem_ring_idle(queue))
+			return;
 		if (answer_if_away(queue, how, &wait)) {
 			if (!ivshmem_ring_idle(queue))
 				ivshmem_ring_answer(queue, how);
