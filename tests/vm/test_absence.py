@@ -21,6 +21,7 @@ from ivshmem_virtio.vm.initrd import build_initrd
 from ivshmem_virtio.vm.kernel import Kernel
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
+from tests.service.running_service import processes_naming
 from tests.vm.conftest import BootGuest
 from tests.vm.served_guest import (
     GUEST,
@@ -72,6 +73,11 @@ def kill(pids: Sequence[int]) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not any(command_line(str(pid)) for pid in pids), "the processes to end")
+
+
+def vaults(site: Site) -> list[int]:
+    """What would keep everything for another keeper."""
+    return [pid for pid in processes_naming(site.folder / "run") if b"service.vault" in command_line(str(pid))]
 
 
 def timed(guest: Guest, command: str) -> float:
@@ -164,7 +170,7 @@ def test_drivers_are_let_go(site: Site, kernel: Kernel, module: Path, boot: Boot
             guest.run("grep -q 1 /run/read; [ ! -d /sys/module/virtio_ivshmem ]; modprobe virtio_ivshmem")
         wait_in_guest(guest, READY, 15)
         assert_works(guest, site, "web", within=15)
-        kill([service.pid, *backends(service)])
+        kill([service.pid, *backends(service), *vaults(site)])
         read_in_background(guest)
         last_word = timed(guest, "echo lost > /dev/hvc0")
         timed(guest, "rmmod virtio_ivshmem")
