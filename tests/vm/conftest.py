@@ -61,6 +61,15 @@ KERNELS = os.environ.get("IVSHMEM_KERNELS", ",".join(SERIES)).split(",")
 """Which kernels tests run on; ``make test-kasan`` names the one that checks itself."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to the long forms what ``newest_kernel`` says."""
+    for item in (item for item in items if isinstance(item, pytest.Function)):
+        once = item.get_closest_marker("newest_kernel") is not None
+        if once and item.callspec.params["kernel"] != KERNELS[-1]:
+            item.add_marker(pytest.mark.soak)
+
+
 @pytest.fixture(scope="session", params=KERNELS)
 def kernel(request: pytest.FixtureRequest) -> Kernel:
     """Each kernel in turn."""

@@ -146,6 +146,7 @@ def test_a_back_end_that_only_stood_still(site: Site, boot: BootGuest) -> None:
         assert "beginning afresh" in service.log.read_text()
 
 
+@pytest.mark.newest_kernel
 def test_drivers_are_let_go(site: Site, kernel: Kernel, module: Path, boot: BootGuest) -> None:
     tools = build_initrd(kernel, module, programs={"sbin/ethtool": "ethtool"})
     with ServiceProcess(["serve", str(site.config)], site.folder) as service:

@@ -106,6 +106,7 @@ def make_site(folder: Path) -> Path:
     return config
 
 
+@pytest.mark.newest_kernel
 @pytest.mark.parametrize(
     "kills", [4, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])], ids="{} kills".format
 )

@@ -110,6 +110,7 @@ WAYS: list[tuple[Around, Callable[[Guest], None]]] = [
 ]
 
 
+@pytest.mark.newest_kernel
 def test_guests_that_die(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
     guest = boot(doorbells=site.doorbells("web"), cpus=2, clean_log=False, append=AT_ONCE)
     life = 1
@@ -173,6 +174,7 @@ def sleep(guest: Guest) -> None:
     wait_round(guest, "done")
 
 
+@pytest.mark.newest_kernel
 def test_drivers_that_leave_mid_work(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
     guest = boot(doorbells=site.doorbells("web"), cpus=2, append="no_console_suspend")
     start_load(guest, 1)

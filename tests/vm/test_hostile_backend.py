@@ -39,6 +39,7 @@ def test_there_are_enough_scenarios() -> None:
     assert len(NAMES) == len(set(NAMES)) >= 50
 
 
+@pytest.mark.newest_kernel
 def test_a_sample_of_scenarios(tmp_path: Path, boot: BootGuest) -> None:
     chosen = os.environ.get("IVSHMEM_EVIL_SCENARIOS")
     number = int(os.environ.get("IVSHMEM_EVIL_SEED", "8"))

@@ -22,7 +22,6 @@ from tests.vm.killer import kill_again_and_again
 from tests.vm.served_guest import link_states, wait_in_guest
 from tests.vm.tcp_streams import Download
 
-SHORT = 4
 CONFIG = """[service]
 name = "{name}"
 runtime_dir = "run"
@@ -65,17 +64,13 @@ sh /run/download > /dev/null 2>&1 &
 
 
 @pytest.mark.skipif(shutil.which("passt") is None, reason="needs passt: apt-get install passt")
+@pytest.mark.newest_kernel
 @pytest.mark.parametrize(
-    "kills", [SHORT, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])], ids="{} kills".format
+    "kills", [4, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(1500)])], ids="{} kills".format
 )
 def test_not_a_byte_of_any_stream_is_lost(
     kills: int, tmp_path: Path, boot: BootGuest, kernel: Kernel, figures: Figures
 ) -> None:
-    if kernel.series == "6.1" and kills == SHORT:
-        pytest.skip(
-            "an emulated guest with Linux 6.1 stopped running its programs in 2 of about 9 runs, nothing lost, its "
-            "kernel still answering; why is not known. 'make soak' runs this"
-        )
     config = tmp_path / "service.toml"
     config.write_text(CONFIG.format(name=f"vm-{secrets.token_hex(4)}"))
     seed = random.randrange(1 << 32)

@@ -60,6 +60,7 @@ def absent_ms(guest: Guest) -> dict[str, int]:
     return {name: int(link["absent_total_ms"]) for name, link in link_states(guest).items()}
 
 
+@pytest.mark.newest_kernel
 def test_keepers_are_killed_and_replaced_under_load(site: Site, boot: BootGuest) -> None:
     """The kernel log is checked as well: an I/O error would stand there."""
     with keepers(site) as started:
