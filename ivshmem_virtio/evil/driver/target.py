@@ -15,7 +15,7 @@ from ivshmem_virtio.evil.driver.ring import RawRing
 from ivshmem_virtio.evil.driver.waiting import PATIENCE, settled
 from ivshmem_virtio.link.layout import Header, LinkLayout, State
 from ivshmem_virtio.peer.link import Link
-from ivshmem_virtio.transport.driver.backend import Backend
+from ivshmem_virtio.transport.driver.backend import Backend, read_backend
 from ivshmem_virtio.transport.driver.errors import BackendViolation, DriverError
 from ivshmem_virtio.transport.driver.handshake import Handshake
 from ivshmem_virtio.transport.driver.survey import MOST_QUEUES
@@ -25,6 +25,15 @@ from ivshmem_virtio.transport.transaction import SIZES, Transaction
 
 READY_FOR_QUEUES = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
 RECOVERY_TRIES = 8
+
+Shape = tuple[int, ...]
+
+
+def shape_of(backend: Backend) -> Shape:
+    """Everything of a header that a back-end never changes, not even when it starts afresh."""
+    extension = backend.extension
+    rest = (extension.offset, extension.length, extension.queue_count, extension.config_vector) if extension else ()
+    return (backend.revision, backend.size, backend.config_length, *rest)
 
 
 class Target:
@@ -57,7 +66,9 @@ class Target:
         self.rings: list[RawRing] = []
         self._sequence = 0
         self._handshake = Handshake(link, PATIENCE, EVERYTHING, peer_id)
+        self._shape: Shape | None = None
         self.backend = self._meet()
+        self._shape = shape_of(self.backend)
         self.offered = self._read_features()
         self.places = self._look_at_queues()
 
@@ -69,12 +80,23 @@ class Target:
         """
         deadline = time.monotonic() + RECOVERY_TRIES * self.seconds
         while True:
+            self.link.set_state(State.ABSENT)
+            settled(self._header_is_back, self.seconds)
             try:
                 return self._handshake.meet(min(deadline, time.monotonic() + self.seconds))[0]
             except (BackendViolation, DriverError) as error:
                 if time.monotonic() >= deadline:
                     raise DeviceLost(f"link {self.layout.name!r}: no driver is let in any more: {error}") from None
                 PATIENCE.nap()
+
+    def _header_is_back(self) -> bool:
+        """Random bytes may look like the header of another back-end, of revision 1 even, with which there is nothing to
+        agree on: what was there at first is what is waited for.
+        """
+        try:
+            return self._shape in (None, shape_of(read_backend(self.window)))
+        except BackendViolation:
+            return False
 
     def _read_features(self) -> int:
         self.reset()
@@ -179,7 +201,6 @@ class Target:
         """A working device again, whatever was done to it; ``anew``: for another driver. Raises DeviceLost."""
         for attempt in range(RECOVERY_TRIES):
             if attempt or anew:
-                self.link.set_state(State.ABSENT)
                 self._meet()
             if self.bring_up():
                 return
