@@ -140,7 +140,7 @@ def test_backend_killed(site: Site, boot: BootGuest) -> None:
 
 
 def test_backend_killed_and_its_image_replaced(site: Site, boot: BootGuest) -> None:
-    """A new epoch for the disk, which is registered anew; only a read that was in flight may fail. The others resume."""
+    """A new epoch for the disk, which is registered anew: a read in flight may fail. The other links resume."""
     with serve(site) as service:
         guest = boot(doorbells=site.doorbells("web"), clean_log=False)
         assert_works(guest, site, "web")
