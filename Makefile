@@ -11,7 +11,7 @@ CORE_SOURCES := $(wildcard cython_ext/*)
 
 # What a fresh Debian 12 lacks. Kernels, headers and guest programs are fetched by the package itself, into its cache.
 PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 passt e2fsprogs busybox-static cpio xz-utils \
-            make gcc-12 libelf-dev iproute2 kmod spin
+            make gcc-12 libelf-dev iproute2 kmod libseccomp2 spin
 FUZZ_PACKAGES := clang-14
 
 .PHONY: help deps venv ext lint test test-kasan model soak fuzz fuzz-ready fuzz-corpus coverage-core demo shell clean distclean
