@@ -5,15 +5,15 @@ cdef class DeviceQueue:
     def __cinit__(self, Window window not None, size, desc, driver, device, *, bint event_idx, bint indirect, index=0,
                   minimum=0, Window record=None, record_offset=0, bint resume=False, bint answered=False, owner=0,
                   owner_word=0, hint=0):
-        ring_open(&self.queue.ring, window, size, desc, driver, device, event_idx, indirect, minimum)
+        ring_open(&self.ring.place, window, size, desc, driver, device, event_idx, indirect, minimum)
         check_index(index)
-        self.queue.last_avail = self.queue.seen_avail = self.queue.used = self.queue.published = index
-        self.queue.next_sequence = 1
-        self.queue.in_flight = <uint8_t *>calloc(size, sizeof(uint8_t))
-        self.queue.batch = <uint16_t *>calloc(size, sizeof(uint16_t))
-        self.queue.redo = <uint16_t *>calloc(size, sizeof(uint16_t))
+        self.ring.last_avail = self.ring.seen_avail = self.ring.used = self.ring.published = index
+        self.ring.next_sequence = 1
+        self.ring.in_flight = <uint8_t *>calloc(size, sizeof(uint8_t))
+        self.ring.batch = <uint16_t *>calloc(size, sizeof(uint16_t))
+        self.ring.redo = <uint16_t *>calloc(size, sizeof(uint16_t))
         self.scratch.segments = <segment *>calloc(size, sizeof(segment))
-        if (self.queue.in_flight is NULL or self.queue.batch is NULL or self.queue.redo is NULL
+        if (self.ring.in_flight is NULL or self.ring.batch is NULL or self.ring.redo is NULL
                 or self.scratch.segments is NULL):
             raise MemoryError
         self.window = window
@@ -22,61 +22,61 @@ cdef class DeviceQueue:
             device_keep_record(self, record, record_offset, resume, answered)
 
     def __dealloc__(self):
-        free(self.queue.in_flight)
-        free(self.queue.batch)
-        free(self.queue.redo)
+        free(self.ring.in_flight)
+        free(self.ring.batch)
+        free(self.ring.redo)
         free(self.scratch.segments)
 
     @property
     def size(self):
-        return self.queue.ring.size
+        return self.ring.place.size
 
     @property
     def desc(self):
-        return self.queue.ring.desc - self.queue.ring.base
+        return self.ring.place.desc - self.ring.place.base
 
     @property
     def driver(self):
-        return self.queue.ring.driver - self.queue.ring.base
+        return self.ring.place.driver - self.ring.place.base
 
     @property
     def device(self):
-        return self.queue.ring.device - self.queue.ring.base
+        return self.ring.place.device - self.ring.place.base
 
     @property
     def in_flight(self):
-        return self.queue.in_flight_count
+        return self.ring.in_flight_count
 
     @property
     def broken(self):
-        return self.queue.broken.code != 0
+        return self.ring.broken.code != 0
 
     @property
     def index(self):
-        return self.queue.used
+        return self.ring.used
 
     @property
     def chains(self):
-        return self.queue.chains
+        return self.ring.chains
 
     @property
     def bytes(self):
-        return self.queue.bytes
+        return self.ring.bytes
 
     @property
     def notifications_wanted(self):
-        return self.queue.wanted
+        return self.ring.wanted
 
     @property
     def notifications_suppressed(self):
-        return self.queue.suppressed
+        return self.ring.suppressed
 
     def pop(self):
         cdef int result
         device_check_open(self)
-        result = split_device_pop(&self.queue, &self.scratch)
+        result = device_ring_pop(&self.ring, &self.scratch)
         if result < 0:
-            raise violation_error(&self.queue.broken)
+            raise violation_error(&self.ring.broken)
         return chain_from(self, &self.scratch) if result else None
 
     def push(self, Chain chain not None, written):
@@ -89,30 +89,30 @@ cdef class DeviceQueue:
                 f"{written} bytes cannot have been written to {chain.record.writable_length} writable ones"
             )
         chain.returned = True
-        split_device_push(&self.queue, chain.record.head, written)
+        device_ring_push(&self.ring, &chain.record, written)
 
     def publish(self):
         device_check_open(self)
-        return bool(split_device_publish(&self.queue))
+        return bool(device_ring_publish(&self.ring))
 
     def enable_notifications(self):
         cdef int waiting
         device_check_open(self)
-        waiting = split_device_enable(&self.queue)
+        waiting = device_ring_enable(&self.ring)
         if waiting < 0:
-            raise violation_error(&self.queue.broken)
+            raise violation_error(&self.ring.broken)
         return waiting > 0
 
     def disable_notifications(self):
         device_check_open(self)
-        split_device_disable(&self.queue)
+        device_ring_disable(&self.ring)
 
     def pending(self):
         cdef int waiting
         device_check_open(self)
-        waiting = split_device_pending(&self.queue)
+        waiting = device_ring_pending(&self.ring)
         if waiting < 0:
-            raise violation_error(&self.queue.broken)
+            raise violation_error(&self.ring.broken)
         return waiting
 
 
@@ -122,13 +122,13 @@ cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resum
         raise TypeError("the record of a queue needs a writable window")
     if offset % 8:
         raise ValueError(f"the record of a queue at {offset:#x} is not a multiple of 8")
-    queue.queue.record = record.at(offset, QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>queue.queue.ring.size)
+    queue.ring.record = record.at(offset, QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>queue.ring.place.size)
     queue.record = record
     queue.resumed = resume
     if resume:
         record_resume(queue, answered)
     else:
-        record_begin(&queue.queue)
+        record_begin(&queue.ring)
     return 0
 
 

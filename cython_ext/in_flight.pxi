@@ -2,16 +2,16 @@
 # What a successor of this process needs to go on with a queue (docs/protocol.md, 9). Every store is a release store,
 # so a process that is killed leaves the memory as after some number of them, in this order.
 
-cdef inline uint8_t *taken_record(const split_device *queue, uint16_t head) noexcept nogil:
+cdef inline uint8_t *taken_record(const device_ring *queue, uint16_t head) noexcept nogil:
     """Of a chain in flight. Split rings have at most one for each head, so that is where it stands."""
     return queue.record + QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>head
 
 
-cdef void record_begin(split_device *queue) noexcept nogil:
+cdef void record_begin(device_ring *queue) noexcept nogil:
     """A queue that was just enabled holds nothing. Its numbers go on, so that none ever names two chains."""
     cdef uint32_t head
     queue.next_sequence = max(<uint64_t>1, iv_load64(queue.record + RECORD_NEXT_SEQUENCE))
-    for head in range(queue.ring.size):
+    for head in range(queue.place.size):
         iv_store64(taken_record(queue, head) + TAKEN_SEQUENCE, 0)
     iv_store32(queue.record + RECORD_COMMIT_COUNT, 0)
     iv_store16(queue.record + RECORD_USED_POSITION, queue.used)
@@ -20,7 +20,7 @@ cdef void record_begin(split_device *queue) noexcept nogil:
     iv_store32(queue.record + RECORD_RING_OWNER, queue.owner_word)
 
 
-cdef void record_taken(split_device *queue, const chain_record *chain) noexcept nogil:
+cdef void record_taken(device_ring *queue, const chain_record *chain) noexcept nogil:
     """Before the chain is handed out. The sequence, which makes the record valid, comes last."""
     cdef uint8_t *record
     if queue.record is NULL:
@@ -37,7 +37,7 @@ cdef void record_taken(split_device *queue, const chain_record *chain) noexcept 
     iv_store32(queue.record + RECORD_IN_FLIGHT_COUNT, queue.in_flight_count + queue.batch_count + 1)
 
 
-cdef void record_returned(split_device *queue, uint16_t head) noexcept nogil:
+cdef void record_returned(device_ring *queue, uint16_t head) noexcept nogil:
     """Pushed: its record stands until the batch is published, so until then nobody may make it available again."""
     if queue.record is NULL:
         return
@@ -46,7 +46,7 @@ cdef void record_returned(split_device *queue, uint16_t head) noexcept nogil:
     queue.batch_count += 1
 
 
-cdef void record_commit(split_device *queue) noexcept nogil:
+cdef void record_commit(device_ring *queue) noexcept nogil:
     """Before a batch is published: which chains it has, and where the used index was."""
     cdef uint32_t i
     if queue.record is NULL:
@@ -57,7 +57,7 @@ cdef void record_commit(split_device *queue) noexcept nogil:
     iv_store32(queue.record + RECORD_COMMIT_COUNT, queue.batch_count)
 
 
-cdef void record_published(split_device *queue) noexcept nogil:
+cdef void record_published(device_ring *queue) noexcept nogil:
     """After a batch was published: its chains are the driver's again."""
     cdef uint32_t i
     if queue.record is NULL:
@@ -71,16 +71,16 @@ cdef void record_published(split_device *queue) noexcept nogil:
     iv_store32(queue.record + RECORD_COMMIT_COUNT, 0)
 
 
-cdef void record_answered(split_device *queue, uint16_t index) noexcept nogil:
+cdef void record_answered(device_ring *queue, uint16_t index) noexcept nogil:
     """The driver's side has answered everything up to a used index: nothing is in flight any more."""
     cdef uint32_t head
-    for head in range(queue.ring.size):
+    for head in range(queue.place.size):
         iv_store64(taken_record(queue, head) + TAKEN_SEQUENCE, 0)
     # Behind the loop: until here a successor of this process finds the index moved, and comes through here again.
     iv_store16(queue.record + RECORD_USED_POSITION, index)
 
 
-cdef int record_settle(split_device *queue, bint answered) noexcept nogil:
+cdef int record_settle(device_ring *queue, bint answered) noexcept nogil:
     """Whether the batch that a dead process was publishing became visible or not: finish it, or take it back; or -1.
 
     The used index tells, and is read this once. With ``answered`` the driver's stand-in may have moved it on, which it
@@ -89,24 +89,24 @@ cdef int record_settle(split_device *queue, bint answered) noexcept nogil:
     cdef uint16_t position = iv_load16(queue.record + RECORD_USED_POSITION)
     cdef uint16_t old = iv_load16(queue.record + RECORD_COMMIT_OLD)
     cdef uint32_t count = iv_load32(queue.record + RECORD_COMMIT_COUNT)
-    cdef uint16_t index = iv_load16(queue.ring.device + RING_INDEX)
+    cdef uint16_t index = iv_load16(queue.place.device + RING_INDEX)
     cdef uint8_t *record
     cdef uint32_t head
     if not count:
         old = position
     if count and index == <uint16_t>(old + count):
         iv_store16(queue.record + RECORD_USED_POSITION, index)
-        for head in range(queue.ring.size):
+        for head in range(queue.place.size):
             record = taken_record(queue, head)
             if iv_load32(record + TAKEN_COMMITTED):
                 iv_store64(record + TAKEN_SEQUENCE, 0)
     elif index != old and answered:
         record_answered(queue, index)
     elif index != old:
-        return broke(&queue.broken, USED_INDEX_CHANGED, index, old, queue.ring.size)
+        return broke(&queue.broken, USED_INDEX_CHANGED, index, old, queue.place.size)
     iv_store32(queue.record + RECORD_COMMIT_COUNT, 0)
     # Marks of a batch that was never published, or only being marked.
-    for head in range(queue.ring.size):
+    for head in range(queue.place.size):
         iv_store32(taken_record(queue, head) + TAKEN_COMMITTED, 0)
     queue.used = queue.published = index
     return 0
@@ -114,14 +114,14 @@ cdef int record_settle(split_device *queue, bint answered) noexcept nogil:
 
 cdef int record_resume(DeviceQueue device, bint answered) except -1:
     """Take over what a dead process held; raises UsedIndexChanged."""
-    cdef split_device *queue = &device.queue
+    cdef device_ring *queue = &device.ring
     cdef uint64_t sequence
     cdef uint32_t head
     cdef list held = []
     if record_settle(queue, answered) < 0:
         raise violation_error(&queue.broken)
     queue.next_sequence = iv_load64(queue.record + RECORD_NEXT_SEQUENCE)
-    for head in range(queue.ring.size):
+    for head in range(queue.place.size):
         sequence = iv_load64(taken_record(queue, head) + TAKEN_SEQUENCE)
         if sequence:
             held.append((sequence, head))

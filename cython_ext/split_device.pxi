@@ -2,30 +2,30 @@
 # Device side of a split virtqueue. The used index and avail_event are written, never read back: a driver that changes
 # them misleads itself only. Descriptors are copied once and the copy is checked.
 
-cdef int device_see_available(split_device *queue) noexcept nogil:
+cdef int device_see_available(device_ring *queue) noexcept nogil:
     """Read the available index; how many entries wait, or -1."""
     # Acquire: pairs with the driver's release store of the index, so entries and descriptors before it are visible.
-    cdef uint16_t index = iv_load16(queue.ring.driver + RING_INDEX)
+    cdef uint16_t index = iv_load16(queue.place.driver + RING_INDEX)
     cdef uint16_t waiting = <uint16_t>(index - queue.last_avail)
-    if waiting > queue.ring.size:
-        return broke(&queue.broken, AVAILABLE_INDEX_JUMP, index, waiting, queue.ring.size)
+    if waiting > queue.place.size:
+        return broke(&queue.broken, AVAILABLE_INDEX_JUMP, index, waiting, queue.place.size)
     queue.seen_avail = index
     return waiting + <int>(queue.redo_count - queue.redo_next)
 
 
-cdef int device_take_segment(split_device *queue, chain_record *chain, const iv_descriptor *desc) noexcept nogil:
+cdef int device_take_segment(device_ring *queue, chain_record *chain, const iv_descriptor *desc) noexcept nogil:
     """Check one data descriptor and append it to the chain."""
     cdef uint64_t total = chain.readable_length + chain.writable_length + desc.length
     cdef bint writable = desc.flags & DESC_F_WRITE
     cdef segment *entry = &chain.segments[chain.readable + chain.writable]
     if not writable and chain.writable:
-        return broke(&queue.broken, READABLE_AFTER_WRITABLE, chain.head, 0, queue.ring.size)
+        return broke(&queue.broken, READABLE_AFTER_WRITABLE, chain.head, 0, queue.place.size)
     if not desc.length:
         return 0  # names no memory, so there is nothing to check or to keep
-    if not open_to_buffers(&queue.ring, desc.address, desc.length):
-        return broke(&queue.broken, BUFFER_OUTSIDE_WINDOW, desc.address, desc.length, queue.ring.size)
+    if not open_to_buffers(&queue.place, desc.address, desc.length):
+        return broke(&queue.broken, BUFFER_OUTSIDE_WINDOW, desc.address, desc.length, queue.place.size)
     if total > LARGEST_CHAIN:
-        return broke(&queue.broken, CHAIN_TOO_LARGE, total, chain.head, queue.ring.size)
+        return broke(&queue.broken, CHAIN_TOO_LARGE, total, chain.head, queue.place.size)
     entry.offset = desc.address
     entry.length = desc.length
     if writable:
@@ -37,43 +37,43 @@ cdef int device_take_segment(split_device *queue, chain_record *chain, const iv_
     return 0
 
 
-cdef int device_check_table(split_device *queue, const chain_record *chain, const iv_descriptor *desc) noexcept nogil:
+cdef int device_check_table(device_ring *queue, const chain_record *chain, const iv_descriptor *desc) noexcept nogil:
     """Check a descriptor that refers to an indirect table; its WRITE flag is ignored (virtio 1.4, 2.7.5.3.2)."""
-    if not queue.ring.indirect:
-        return broke(&queue.broken, INDIRECT_NOT_NEGOTIATED, chain.head, 0, queue.ring.size)
+    if not queue.place.indirect:
+        return broke(&queue.broken, INDIRECT_NOT_NEGOTIATED, chain.head, 0, queue.place.size)
     if desc.flags & DESC_F_NEXT:
-        return broke(&queue.broken, INDIRECT_WITH_NEXT, desc.flags, 0, queue.ring.size)
+        return broke(&queue.broken, INDIRECT_WITH_NEXT, desc.flags, 0, queue.place.size)
     if not desc.length or desc.length % DESC_SIZE:
-        return broke(&queue.broken, INDIRECT_TABLE_LENGTH, desc.length, 0, queue.ring.size)
-    if not open_to_buffers(&queue.ring, desc.address, desc.length):
-        return broke(&queue.broken, INDIRECT_TABLE_OUTSIDE_WINDOW, desc.address, desc.length, queue.ring.size)
+        return broke(&queue.broken, INDIRECT_TABLE_LENGTH, desc.length, 0, queue.place.size)
+    if not open_to_buffers(&queue.place, desc.address, desc.length):
+        return broke(&queue.broken, INDIRECT_TABLE_OUTSIDE_WINDOW, desc.address, desc.length, queue.place.size)
     return 0
 
 
-cdef int device_walk(split_device *queue, chain_record *chain) noexcept nogil:
+cdef int device_walk(device_ring *queue, chain_record *chain) noexcept nogil:
     """Copy and check the descriptors from chain.head on: the ring's, then those of an indirect table at their end."""
     cdef iv_descriptor desc
-    cdef const uint8_t *table = queue.ring.desc
-    cdef uint32_t entries = queue.ring.size
+    cdef const uint8_t *table = queue.place.desc
+    cdef uint32_t entries = queue.place.size
     cdef uint32_t index = chain.head
-    cdef uint32_t left = queue.ring.size
+    cdef uint32_t left = queue.place.size
     cdef bint nested = False
     while True:
         iv_load_descriptor(table + DESC_SIZE * <uint64_t>index, &desc)
         if desc.flags & DESC_F_INDIRECT:
             if nested:
-                return broke(&queue.broken, INDIRECT_NESTED, index, 0, queue.ring.size)
+                return broke(&queue.broken, INDIRECT_NESTED, index, 0, queue.place.size)
             if device_check_table(queue, chain, &desc) < 0:
                 return -1
             nested = True
             chain.descriptors += 1
             chain.table, chain.table_length = desc.address, desc.length
-            table = queue.ring.base + desc.address
+            table = queue.place.base + desc.address
             entries = desc.length // DESC_SIZE
             index = 0
             continue
         if not left:
-            return broke(&queue.broken, CHAIN_TOO_LONG, chain.head, 0, queue.ring.size)
+            return broke(&queue.broken, CHAIN_TOO_LONG, chain.head, 0, queue.place.size)
         left -= 1
         chain.descriptors += not nested
         if device_take_segment(queue, chain, &desc) < 0:
@@ -82,10 +82,10 @@ cdef int device_walk(split_device *queue, chain_record *chain) noexcept nogil:
             return 0
         index = desc.next
         if index >= entries:
-            return broke(&queue.broken, NEXT_OUTSIDE_TABLE, index, entries, queue.ring.size)
+            return broke(&queue.broken, NEXT_OUTSIDE_TABLE, index, entries, queue.place.size)
 
 
-cdef int device_next_head(split_device *queue, uint16_t *head) noexcept nogil:
+cdef int device_next_head(device_ring *queue, uint16_t *head) noexcept nogil:
     """The head to take next, those of a process that died first: 1 = there is one, 0 = none, -1."""
     cdef int waiting
     if queue.redo_next < queue.redo_count:
@@ -95,15 +95,15 @@ cdef int device_next_head(split_device *queue, uint16_t *head) noexcept nogil:
         waiting = device_see_available(queue)
         if waiting <= 0:
             return waiting
-    head[0] = iv_load16(ring_slot(queue.ring.driver, queue.last_avail, queue.ring.size, AVAIL_ENTRY_SIZE))
-    if head[0] >= queue.ring.size:
-        return broke(&queue.broken, HEAD_OUTSIDE_QUEUE, head[0], 0, queue.ring.size)
+    head[0] = iv_load16(ring_slot(queue.place.driver, queue.last_avail, queue.place.size, AVAIL_ENTRY_SIZE))
+    if head[0] >= queue.place.size:
+        return broke(&queue.broken, HEAD_OUTSIDE_QUEUE, head[0], 0, queue.place.size)
     if queue.in_flight[head[0]] != NOT_HELD:
-        return broke(&queue.broken, HEAD_IN_FLIGHT, head[0], 0, queue.ring.size)
+        return broke(&queue.broken, HEAD_IN_FLIGHT, head[0], 0, queue.place.size)
     return 1
 
 
-cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nogil:
+cdef int split_device_pop(device_ring *queue, chain_record *chain) noexcept nogil:
     cdef uint16_t head = 0
     cdef int found
     if queue.broken.code:
@@ -134,13 +134,13 @@ cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nog
     return 1
 
 
-cdef int split_device_pending(split_device *queue) noexcept nogil:
+cdef int split_device_pending(device_ring *queue) noexcept nogil:
     return -1 if queue.broken.code else device_see_available(queue)
 
 
-cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written) noexcept nogil:
+cdef void split_device_push(device_ring *queue, uint16_t head, uint32_t written) noexcept nogil:
     # Room is certain: no more chains are in flight than the ring has entries, and heads are distinct.
-    cdef uint8_t *entry = ring_slot(queue.ring.device, queue.used, queue.ring.size, USED_ENTRY_SIZE)
+    cdef uint8_t *entry = ring_slot(queue.place.device, queue.used, queue.place.size, USED_ENTRY_SIZE)
     if not owns_ring(queue):
         return
     hint_returned(queue, head)
@@ -153,23 +153,23 @@ cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written
     queue.bytes += written
 
 
-cdef bint split_device_publish(split_device *queue) noexcept nogil:
+cdef bint split_device_publish(device_ring *queue) noexcept nogil:
     cdef uint16_t old = queue.published
     cdef bint wanted
     if queue.used == old or not owns_ring(queue):
         return False
     record_commit(queue)
     # Release: pairs with the driver's acquire load of the index; used entries and data written are visible before it.
-    iv_store16(queue.ring.device + RING_INDEX, queue.used)
+    iv_store16(queue.place.device + RING_INDEX, queue.used)
     record_published(queue)
     queue.published = queue.used
     # Full barrier between our index and the driver's event word. Pairs with the one between its event word and its
     # look at our index when it enables callbacks: one of the two sees the other's store, so no completion is missed.
     iv_fence()
-    if queue.ring.event_idx:
-        wanted = event_passed(iv_load16(used_event_word(&queue.ring)), queue.used, old)
+    if queue.place.event_idx:
+        wanted = event_passed(iv_load16(used_event_word(&queue.place)), queue.used, old)
     else:
-        wanted = not iv_load16(queue.ring.driver + RING_FLAGS) & AVAIL_F_NO_INTERRUPT
+        wanted = not iv_load16(queue.place.driver + RING_FLAGS) & AVAIL_F_NO_INTERRUPT
     if wanted:
         queue.wanted += 1
     else:
@@ -177,21 +177,21 @@ cdef bint split_device_publish(split_device *queue) noexcept nogil:
     return wanted
 
 
-cdef int split_device_enable(split_device *queue) noexcept nogil:
+cdef int split_device_enable(device_ring *queue) noexcept nogil:
     """Ask for notifications; how many chains wait already, or -1."""
     if queue.broken.code:
         return -1
-    if queue.ring.event_idx:
-        iv_store16(avail_event_word(&queue.ring), queue.last_avail)
+    if queue.place.event_idx:
+        iv_store16(avail_event_word(&queue.place), queue.last_avail)
     else:
-        iv_store16(queue.ring.device + RING_FLAGS, 0)
+        iv_store16(queue.place.device + RING_FLAGS, 0)
     # Full barrier between our event word and the second look at the available index. Pairs with the one between the
     # driver's index and its look at our event word: a chain added meanwhile is notified, or seen here.
     iv_fence()
     return device_see_available(queue)
 
 
-cdef void split_device_disable(split_device *queue) noexcept nogil:
+cdef void split_device_disable(device_ring *queue) noexcept nogil:
     # With the event index, an avail_event that is not moved on stays behind for 65535 chains: nothing to write.
-    if not queue.ring.event_idx:
-        iv_store16(queue.ring.device + RING_FLAGS, USED_F_NO_NOTIFY)
+    if not queue.place.event_idx:
+        iv_store16(queue.place.device + RING_FLAGS, USED_F_NO_NOTIFY)

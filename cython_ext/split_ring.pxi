@@ -6,12 +6,12 @@ cdef inline uint8_t *ring_slot(uint8_t *area, uint16_t position, uint32_t size, 
     return area + RING_ENTRIES + (position & (size - 1)) * width
 
 
-cdef inline uint8_t *used_event_word(const split_ring *ring) noexcept nogil:
+cdef inline uint8_t *used_event_word(const ring_place *ring) noexcept nogil:
     """Behind the available entries: used position the driver wants to be told of."""
     return ring.driver + RING_ENTRIES + ring.size * AVAIL_ENTRY_SIZE
 
 
-cdef inline uint8_t *avail_event_word(const split_ring *ring) noexcept nogil:
+cdef inline uint8_t *avail_event_word(const ring_place *ring) noexcept nogil:
     """Behind the used entries: available position the device wants to be told of."""
     return ring.device + RING_ENTRIES + ring.size * USED_ENTRY_SIZE
 
@@ -21,7 +21,7 @@ cdef inline bint event_passed(uint16_t event, uint16_t new, uint16_t old) noexce
     return <uint16_t>(new - event - 1) < <uint16_t>(new - old)
 
 
-cdef inline bint open_to_buffers(const split_ring *ring, uint64_t offset, uint64_t length) noexcept nogil:
+cdef inline bint open_to_buffers(const ring_place *ring, uint64_t offset, uint64_t length) noexcept nogil:
     return offset >= ring.minimum and inside(ring.length, offset, length)
 
 
@@ -39,7 +39,7 @@ cdef uint8_t *ring_area(Window window, str name, uint64_t offset, uint64_t lengt
     return window.base + offset
 
 
-cdef int ring_open(split_ring *ring, Window window, size, desc, driver, device, bint event_idx, bint indirect,
+cdef int ring_open(ring_place *ring, Window window, size, desc, driver, device, bint event_idx, bint indirect,
                    minimum) except -1:
     """Check what the other side chose for a ring, and remember it."""
     if not window.writable:

@@ -56,7 +56,7 @@ cdef struct violation:
 
 
 # Where a ring lies and what was negotiated for it.
-cdef struct split_ring:
+cdef struct ring_place:
     uint8_t *base               # of the window
     uint64_t length             # of the window
     uint64_t minimum            # buffers and rings start here or later
@@ -68,8 +68,10 @@ cdef struct split_ring:
     bint indirect
 
 
-cdef struct split_device:
-    split_ring ring
+# Device side of a queue, in either layout.
+cdef struct device_ring:
+    bint packed                 # VIRTIO_F_RING_PACKED was negotiated
+    ring_place place
     uint16_t last_avail         # next available entry to take
     uint16_t seen_avail         # available index as last read; entries before it are published
     uint16_t used               # next used entry to write
@@ -93,8 +95,10 @@ cdef struct split_device:
     uint64_t suppressed
 
 
-cdef struct split_driver:
-    split_ring ring
+# Driver side of a queue, in either layout.
+cdef struct driver_ring:
+    bint packed                 # VIRTIO_F_RING_PACKED was negotiated
+    ring_place place
     uint16_t avail              # next available entry to write
     uint16_t published          # available index as the device sees it
     uint16_t last_used          # next used entry to take
@@ -113,23 +117,25 @@ cdef struct split_driver:
     uint64_t suppressed
 
 
-# Device side. pop: 1 = a chain, 0 = none, -1 = `broken` says why.
-cdef int split_device_pop(split_device *queue, chain_record *chain) noexcept nogil
-cdef int split_device_pending(split_device *queue) noexcept nogil
-cdef void split_device_push(split_device *queue, uint16_t head, uint32_t written) noexcept nogil
-cdef bint split_device_publish(split_device *queue) noexcept nogil
-cdef int split_device_enable(split_device *queue) noexcept nogil
-cdef void split_device_disable(split_device *queue) noexcept nogil
+# Device side. pop: 1 = a chain, 0 = none, -1 = `broken` says why. push needs no segments of the chain, so a copy of its
+# record will do. publish: whether to notify the driver. enable and pending: how many chains wait, or -1.
+cdef int device_ring_pop(device_ring *ring, chain_record *chain) noexcept nogil
+cdef int device_ring_pending(device_ring *ring) noexcept nogil
+cdef void device_ring_push(device_ring *ring, const chain_record *chain, uint32_t written) noexcept nogil
+cdef bint device_ring_publish(device_ring *ring) noexcept nogil
+cdef int device_ring_enable(device_ring *ring) noexcept nogil
+cdef void device_ring_disable(device_ring *ring) noexcept nogil
 
-# Driver side. add: the head, or -1 = no room. get: 1 = a chain, 0 = none, -1 = `broken` says why.
-cdef int split_driver_add(split_driver *queue, const segment *segments, uint32_t readable,
-                          uint32_t writable) noexcept nogil
-cdef int split_driver_add_indirect(split_driver *queue, const segment *segments, uint32_t readable, uint32_t writable,
-                                   uint64_t table) noexcept nogil
-cdef bint split_driver_publish(split_driver *queue) noexcept nogil
-cdef int split_driver_get(split_driver *queue, uint16_t *head, uint32_t *written) noexcept nogil
-cdef bint split_driver_enable(split_driver *queue) noexcept nogil
-cdef void split_driver_disable(split_driver *queue) noexcept nogil
+# Driver side. add: a number below the size that names the chain until it comes back (split: its head, packed: its
+# buffer id), or -1 = no room. get: 1 = a chain, 0 = none, -1 = `broken` says why. enable: whether chains came back already.
+cdef int driver_ring_add(driver_ring *ring, const segment *segments, uint32_t readable,
+                         uint32_t writable) noexcept nogil
+cdef int driver_ring_add_indirect(driver_ring *ring, const segment *segments, uint32_t readable, uint32_t writable,
+                                  uint64_t table) noexcept nogil
+cdef bint driver_ring_publish(driver_ring *ring) noexcept nogil
+cdef int driver_ring_get(driver_ring *ring, uint16_t *head, uint32_t *written) noexcept nogil
+cdef bint driver_ring_enable(driver_ring *ring) noexcept nogil
+cdef void driver_ring_disable(driver_ring *ring) noexcept nogil
 
 # Copies between the segments and private memory, `skip` bytes from their start; the bytes copied, less when they end.
 cdef uint64_t segments_gather(const uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
@@ -152,15 +158,15 @@ cdef class Window:
 
 
 cdef class DeviceQueue:
-    cdef split_device queue
+    cdef device_ring ring
     cdef chain_record scratch
     cdef readonly Window window
-    cdef Window record          # keeps queue.record mapped
+    cdef Window record          # keeps ring.record mapped
     cdef readonly bint resumed
 
 
 cdef class DriverQueue:
-    cdef split_driver queue
+    cdef driver_ring ring
     cdef segment *scratch
     cdef list tokens
     cdef readonly Window window

@@ -10,22 +10,22 @@ from ivshmem_virtio.core cimport (
     DriverQueue,
     Window,
     chain_record,
+    device_ring,
+    device_ring_disable,
+    device_ring_enable,
+    device_ring_pop,
+    device_ring_publish,
+    device_ring_push,
+    driver_ring,
+    driver_ring_add,
+    driver_ring_add_indirect,
+    driver_ring_disable,
+    driver_ring_enable,
+    driver_ring_get,
+    driver_ring_publish,
     segment,
     segments_gather,
     segments_scatter,
-    split_device,
-    split_device_disable,
-    split_device_enable,
-    split_device_pop,
-    split_device_publish,
-    split_device_push,
-    split_driver,
-    split_driver_add,
-    split_driver_add_indirect,
-    split_driver_disable,
-    split_driver_enable,
-    split_driver_get,
-    split_driver_publish,
 )
 
 
@@ -210,20 +210,20 @@ cdef uint32_t answer_chain(unsigned char *base, const chain_record *chain, uint6
     return <uint32_t>segments_scatter(base, chain.segments + chain.readable, chain.writable, 0, out, count)
 
 
-cdef void push_shuffled(split_device *queue, uint16_t *heads, uint32_t *written, uint32_t count,
+cdef void push_shuffled(device_ring *queue, chain_record *taken, uint32_t *written, uint32_t count,
                         uint64_t *random) noexcept nogil:
     cdef uint64_t pick
     while count:
         pick = next_random(random) % count
         count -= 1
-        split_device_push(queue, heads[pick], written[pick])
-        heads[pick] = heads[count]
+        device_ring_push(queue, &taken[pick], written[pick])
+        taken[pick] = taken[count]
         written[pick] = written[count]
 
 
-cdef const char *device_run(split_device *queue, chain_record *chain, uint64_t total, unsigned burst, uint64_t seed,
+cdef const char *device_run(device_ring *queue, chain_record *chain, uint64_t total, unsigned burst, uint64_t seed,
                             int kick, int call, uint64_t *digest) noexcept nogil:
-    cdef uint16_t[BATCH] heads
+    cdef chain_record[BATCH] taken  # without their segments, which a push does not need
     cdef uint32_t[BATCH] written
     cdef uint64_t done = 0
     cdef uint32_t count
@@ -233,23 +233,23 @@ cdef const char *device_run(split_device *queue, chain_record *chain, uint64_t t
         count = 0
         limit = <uint32_t>(1 + next_random(&seed) % min(burst, <unsigned>BATCH))
         while count < limit:
-            got = split_device_pop(queue, chain)
+            got = device_ring_pop(queue, chain)
             if got <= 0:
                 break
-            heads[count] = chain.head
-            written[count] = answer_chain(queue.ring.base, chain, digest)
+            taken[count] = chain[0]
+            written[count] = answer_chain(queue.place.base, chain, digest)
             count += 1
         if got < 0:
             return "our device side refused a chain of the kernel's driver"
         if count:
-            push_shuffled(queue, heads, written, count, &seed)
+            push_shuffled(queue, taken, written, count, &seed)
             done += count
-            if split_device_publish(queue):
+            if device_ring_publish(queue):
                 bell_ring(call)
             continue
-        if not split_device_enable(queue) and not bell_wait(kick):
+        if not device_ring_enable(queue) and not bell_wait(kick):
             return "the driver did not notify our device"
-        split_device_disable(queue)
+        device_ring_disable(queue)
     return NULL
 
 
@@ -258,7 +258,7 @@ def serve(DeviceQueue queue, uint64_t total, unsigned burst, uint64_t seed, int 
     cdef const char *wrong
     cdef uint64_t digest = 0
     with nogil:
-        wrong = device_run(&queue.queue, &queue.scratch, total, burst, seed, kick, call, &digest)
+        wrong = device_run(&queue.ring, &queue.scratch, total, burst, seed, kick, call, &digest)
     if wrong is not NULL:
         raise AssertionError(wrong.decode())
     return digest
@@ -271,7 +271,7 @@ cdef struct driver_pool:
     uint32_t count
 
 
-cdef uint64_t driver_send(split_driver *queue, driver_pool *pool, uint64_t first_request, uint64_t limit,
+cdef uint64_t driver_send(driver_ring *queue, driver_pool *pool, uint64_t first_request, uint64_t limit,
                           uint64_t *random, uint64_t *digest) noexcept nogil:
     cdef uint64_t sent = 0
     cdef uint32_t room
@@ -280,12 +280,12 @@ cdef uint64_t driver_send(split_driver *queue, driver_pool *pool, uint64_t first
     while pool.count and sent < limit:
         room = pool.idle[pool.count - 1]
         made = &pool.requests[room]
-        request_make(made, queue.ring.base, first_request + room * <uint64_t>REQUEST_STRIDE, random)
-        if queue.ring.indirect and room & 1:
-            head = split_driver_add_indirect(queue, <const segment *>made.pieces, made.readable, made.writable,
+        request_make(made, queue.place.base, first_request + room * <uint64_t>REQUEST_STRIDE, random)
+        if queue.place.indirect and room & 1:
+            head = driver_ring_add_indirect(queue, <const segment *>made.pieces, made.readable, made.writable,
                                              made.start + TABLE_OFFSET)
         else:
-            head = split_driver_add(queue, <const segment *>made.pieces, made.readable, made.writable)
+            head = driver_ring_add(queue, <const segment *>made.pieces, made.readable, made.writable)
         if head < 0:
             break
         digest[0] += request_digest(made)
@@ -295,7 +295,7 @@ cdef uint64_t driver_send(split_driver *queue, driver_pool *pool, uint64_t first
     return sent
 
 
-cdef const char *driver_run(split_driver *queue, driver_pool *pool, uint64_t first_request, uint64_t total,
+cdef const char *driver_run(driver_ring *queue, driver_pool *pool, uint64_t first_request, uint64_t total,
                             unsigned burst, uint64_t seed, int kick, int call, uint64_t *digest) noexcept nogil:
     cdef uint64_t sent = 0
     cdef uint64_t returned = 0
@@ -304,19 +304,19 @@ cdef const char *driver_run(split_driver *queue, driver_pool *pool, uint64_t fir
     cdef uint32_t written
     cdef int got
     cdef const char *wrong
-    split_driver_disable(queue)
+    driver_ring_disable(queue)
     while returned < total:
         before = returned
         limit = min(total - sent, 1 + next_random(&seed) % burst)
         added = driver_send(queue, pool, first_request, limit, &seed, digest)
         sent += added
-        if split_driver_publish(queue):
+        if driver_ring_publish(queue):
             bell_ring(kick)
         while True:
-            got = split_driver_get(queue, &head, &written)
+            got = driver_ring_get(queue, &head, &written)
             if got <= 0:
                 break
-            wrong = request_check(&pool.requests[pool.room_of[head]], queue.ring.base, written)
+            wrong = request_check(&pool.requests[pool.room_of[head]], queue.place.base, written)
             if wrong is not NULL:
                 return wrong
             pool.idle[pool.count] = pool.room_of[head]
@@ -326,10 +326,10 @@ cdef const char *driver_run(split_driver *queue, driver_pool *pool, uint64_t fir
             return "our driver side refused a used element of the kernel's device"
         if added or returned != before:
             continue
-        if not split_driver_enable(queue) and not bell_wait(call):
+        if not driver_ring_enable(queue) and not bell_wait(call):
             return "the device did not notify our driver"
         # Off while there is work, so that enabling them is what the next sleep depends on.
-        split_driver_disable(queue)
+        driver_ring_disable(queue)
     return NULL
 
 
@@ -338,7 +338,7 @@ def drive(DriverQueue queue, uint64_t first_request, uint64_t total, unsigned bu
     cdef driver_pool pool
     cdef const char *wrong = "out of memory"
     cdef uint64_t digest = 0
-    cdef uint32_t size = queue.queue.ring.size
+    cdef uint32_t size = queue.ring.place.size
     pool.requests = <request *>calloc(size, sizeof(request))
     pool.idle = <uint32_t *>calloc(size, sizeof(uint32_t))
     pool.room_of = <uint32_t *>calloc(size, sizeof(uint32_t))
@@ -348,7 +348,7 @@ def drive(DriverQueue queue, uint64_t first_request, uint64_t total, unsigned bu
             pool.idle[pool.count] = pool.count
             pool.count += 1
         with nogil:
-            wrong = driver_run(&queue.queue, &pool, first_request, total, burst, seed, kick, call, &digest)
+            wrong = driver_run(&queue.ring, &pool, first_request, total, burst, seed, kick, call, &digest)
     free(pool.requests)
     free(pool.idle)
     free(pool.room_of)
