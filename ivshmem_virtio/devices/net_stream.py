@@ -23,13 +23,14 @@ from ivshmem_virtio.devices.net_header import (
     PLAIN_HEADER,
     check_transmitted,
 )
+from ivshmem_virtio.devices.net_stream_output import StreamOutput
 from ivshmem_virtio.devices.net_via import Port, Via, ViaError
 from ivshmem_virtio.devices.resource import Access, Resource
 
 FIRST_RETRY = 0.1
 LONGEST_RETRY = 2.0
 """Seconds between attempts to connect: quick at first, for a peer that restarts."""
-OUTPUT_LIMIT = 1 << 18
+OUTPUT_LIMIT = 1 << 16
 """Bytes waiting for the peer from which on frames stay in the guest's ring."""
 
 _LENGTH = struct.Struct(">I")
@@ -53,7 +54,7 @@ class StreamVia(Via):
         self._retry: TimerHandle | None = None
         self._delay = FIRST_RETRY
         self._input = b""
-        self._output = bytearray()
+        self._output = StreamOutput()
         self._reading = self._writing = False
 
     @property
@@ -224,8 +225,7 @@ class StreamVia(Via):
         if check_transmitted(chain.read(0, HEADER_SIZE), length, 0) is None:
             self._port.counters.transmit_malformed += 1
             return False
-        self._output += _LENGTH.pack(length)
-        self._output += chain.read(HEADER_SIZE, length)
+        self._output.add(chain.read(HEADER_SIZE, length))
         return True
 
     def flush(self) -> None:
@@ -237,8 +237,7 @@ class StreamVia(Via):
         if self._socket is None or self._loop is None:
             return
         try:
-            while self._output:
-                del self._output[: self._socket.send(self._output)]
+            self._output.send(self._socket)
         except BlockingIOError:
             if not self._writing:
                 self._writing = True

@@ -144,6 +144,40 @@ def test_a_peer_that_does_not_read_holds_the_ring_and_nothing_is_lost(lone: NetG
     assert not lone.rings[1].outstanding
 
 
+def test_a_peer_gets_whole_frames_at_any_time(lone: NetGuest, tmp_path: Path) -> None:
+    """Whatever was sent so far ends where a frame ends: a reader that counts on it loses nothing, nor at a kill."""
+    frames = [ethernet(BROADCAST, OTHER, 0x88B5, bytes(9000 + i)) for i in range(60)]
+    got: list[bytes] = []
+    with listen_at(tmp_path / "net") as listener:
+        lone.run_until(lambda: lone.link_is_up)
+        peer, _ = listener.accept()
+        with peer:
+            for frame in frames:
+                lone.post(1, PLAIN + frame)
+                lone.kick(1)
+            assert lone.rings[1].device.ring.pending()
+            peer.setblocking(False)
+
+            def read() -> bool:
+                with suppress(BlockingIOError):
+                    got.extend(whole_frames(peer.recv(1 << 22)))
+                return len(got) >= len(frames)
+
+            lone.run_until(read)
+    assert got == frames
+
+
+def whole_frames(wire: bytes) -> list[bytes]:
+    """What was read at once; fails where it ends within a frame."""
+    frames = []
+    while wire:
+        (length,) = struct.unpack_from(">I", wire)
+        assert len(wire) >= 4 + length
+        frames.append(wire[4 : 4 + length])
+        wire = wire[4 + length :]
+    return frames
+
+
 def test_a_lost_connection_releases_the_frames_that_waited(lone: NetGuest, tmp_path: Path) -> None:
     with listen_at(tmp_path / "net") as listener:
         lone.run_until(lambda: lone.link_is_up)
