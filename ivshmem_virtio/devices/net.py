@@ -173,13 +173,18 @@ class Net(Device):
     def _transmit_batch(self, queue: Queue) -> None:
         if not self._via.ready:
             return
+        held = False
         for chain in queue.chains():
             self._transmit_one(chain)
             queue.push(chain, 0)
-            if not self._via.ready:
+            held = not self._via.ready
+            if held:
                 break
-        queue.flush()
+        # Sent before they are returned: a process that is killed in between has its successor send them again.
         self._via.flush()
+        queue.flush()
+        if held and self._via.ready and self._loop is not None:
+            self._loop.call_soon(self.transmit_again)
 
     def _transmit_one(self, chain: Chain) -> None:
         length = chain.readable_length - HEADER_SIZE
