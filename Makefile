@@ -7,7 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 RUN := $(VENV)/bin/ivshmem-virtio
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-CORE_SOURCES := $(wildcard cython_ext/*)
+CORE_SOURCES := $(wildcard cython_ext/*) $(wildcard cython_ext/*/*) ivshmem_virtio/core.pxd
 
 # What a fresh Debian 12 lacks. Kernels, headers and guest programs are fetched by the package itself, into its cache.
 PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 passt e2fsprogs busybox-static cpio xz-utils \

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Load for the benchmarks, compiled. It drives a device from the driver's side and knows nothing of who serves it.
+
+Offsets and lengths are bytes. Everything runs without the GIL on the thread that calls, for the seconds it is given; a
+device that returns nothing for 5 s is given up, and what it holds counts as errors.
+"""
+
+from typing import final
+
+from ivshmem_virtio.bench.outcome import Outcome
+from ivshmem_virtio.core import DriverQueue, Window
+
+@final
+class BlkLoad:
+    """Keeps ``depth`` block requests of ``size`` bytes in flight on one queue (virtio 1.4, 5.2.6).
+
+    ``kick`` and ``call`` are the queue's eventfds, both non-blocking. Requests lie in ``room`` bytes of the window from
+    ``base`` on, and go to the first ``span`` bytes of the disk. With ``check`` each read has to begin with the number of
+    its first sector, 8 bytes little endian.
+
+    Raises ValueError where depth or size do not fit the queue, the room or the disk, OutsideWindow for a room that is
+    not in the window.
+    """
+
+    def __init__(
+        self,
+        queue: DriverQueue,
+        kick: int,
+        call: int,
+        *,
+        base: int,
+        room: int,
+        depth: int,
+        size: int,
+        span: int,
+        write: bool = False,
+        sequential: bool = False,
+        check: bool = False,
+    ) -> None: ...
+    def run(self, seconds: float, *, polled: bool) -> Outcome:
+        """Load the queue, and leave it empty. ``polled``: look at the used ring without pause, instead of sleeping on
+        ``call`` whenever nothing has come back. Latencies are taken at depth 1 only."""
+
+@final
+class CacheLine:
+    """Two words in lines of their own, for two threads on two processors."""
+
+    def answer(self, rounds: int) -> bool:
+        """Send each of ``rounds`` changes back; False where they stopped coming."""
+
+    def ask(self, rounds: int) -> float:
+        """Nanoseconds of one round trip; raises ValueError where nobody answers."""
+
+def copy_rate(
+    window: Window, base: int, room: int, size: int, seconds: float, *, into: bool, plain: bool
+) -> float:
+    """Bytes a second of copies of ``size`` bytes between private memory and all of ``room``, piece after piece.
+
+    ``into`` the window or out of it; ``plain``: with memcpy alone, else as devices do it.
+    """
+
+def eventfd_answer(asked: int, answered: int, *, spinning: bool) -> None:
+    """Write to one eventfd each time the other was written to. ``spinning``: ``asked`` is non-blocking and looked at
+    without pause, until nothing came for 5 s; otherwise it is blocking, and this ends with the process."""
+
+def eventfd_trips(ask: int, answer: int, seconds: float, *, spinning: bool) -> Outcome:
+    """Round trips to an ``eventfd_answer`` in another process."""
+
+def pread_loop(
+    fd: int, window: Window, base: int, room: int, *, size: int, span: int, seconds: float, sequential: bool = False
+) -> Outcome:
+    """Reads of ``size`` bytes from the first ``span`` bytes of a file into a window, one after the other."""
