@@ -5,7 +5,8 @@ cdef enum:
     COPIES_PER_LOOK = 16
 
 
-cdef uint64_t copy_turn(uint8_t *base, uint64_t at, uint8_t *private, uint32_t size, bint into, bint plain) noexcept nogil:
+cdef uint64_t copy_turn(uint8_t *base, uint64_t at, uint8_t *private, uint32_t size, bint into,
+                        bint plain) noexcept nogil:
     cdef segment part
     if plain:
         if into:
@@ -26,7 +27,7 @@ def copy_rate(Window window not None, uint64_t base, uint64_t room, uint32_t siz
     cdef uint64_t start, time
     cdef uint64_t copied = 0
     cdef uint64_t at = base
-    cdef uint32_t i
+    cdef int i
     cdef uint8_t *private
     if not size or room < size:
         raise ValueError(f"copies of {size} bytes in {room} bytes of window")

@@ -2,17 +2,14 @@
 """Load for the benchmarks, compiled: it drives any device, ours or a peer's. Documentation stands in generator.pyi."""
 
 cimport cython
-from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from ivshmem_virtio.core cimport (
     DriverQueue, Window, driver_ring, driver_ring_add, driver_ring_disable, driver_ring_enable, driver_ring_get,
-    driver_ring_publish, iv_load32, iv_store32, segment, segments_gather, segments_scatter,
+    driver_ring_publish, segment, segments_gather, segments_scatter,
 )
-
-import os
 
 from ivshmem_virtio.bench.outcome import Outcome
 

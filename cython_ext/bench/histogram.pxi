@@ -30,7 +30,7 @@ cdef inline void histogram_add(histogram *into, uint64_t value) noexcept nogil:
     into.total += 1
 
 
-cdef double bucket_middle(uint32_t bucket):
+cdef double bucket_middle(int bucket):
     cdef int octave
     if bucket < STEPS:
         return bucket
@@ -42,7 +42,7 @@ cdef double percentile(const histogram *of, double share):
     """Nanoseconds that so much of all latencies do not exceed; 0 without any."""
     cdef uint64_t wanted = <uint64_t>(share * of.total)
     cdef uint64_t seen = 0
-    cdef uint32_t bucket
+    cdef int bucket
     if not of.total:
         return 0.0
     for bucket in range(BUCKETS):

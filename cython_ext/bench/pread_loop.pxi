@@ -7,7 +7,7 @@ def pread_loop(int fd, Window window not None, uint64_t base, uint64_t room, *, 
     cdef uint64_t random = 0x9e3779b97f4a7c15
     cdef uint64_t requests = 0, errors = 0, blocks, block = 0, at = base
     cdef uint64_t start, time
-    cdef uint32_t i
+    cdef int i
     if not size or room < size or span < size:
         raise ValueError(f"reads of {size} bytes into {room} bytes of window, from {span} bytes of a file")
     window.at(base, room)

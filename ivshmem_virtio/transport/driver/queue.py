@@ -61,6 +61,11 @@ class DriverVirtqueue:
         self._out: set[Request] = set()
 
     @property
+    def ring(self) -> DriverQueue:
+        """The ring itself, for those who bring buffers of their own: no requests may be submitted beside them."""
+        return self._ring
+
+    @property
     def outstanding(self) -> int:
         """Requests the device has not returned."""
         return len(self._out)

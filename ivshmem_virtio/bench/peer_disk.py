@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""A block device of a vhost-user daemon's, for the load."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ivshmem_virtio.bench.loaded_disk import QUEUE_SIZE, LoadedDisk
+from ivshmem_virtio.core import DriverQueue, Window
+from ivshmem_virtio.link.layout import SplitPlacement, round_up
+from ivshmem_virtio.transport.features import Feature
+from ivshmem_virtio.vhost_user.front_end import FrontEnd
+from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
+from ivshmem_virtio.vhost_user.vring import RingPlace
+
+WINDOW = 160 << 20
+"""128 requests of 1 MiB and what goes with them."""
+SECTOR = 512
+
+
+@contextmanager
+def peer_disk(socket: Path, name: str, *, event_idx: bool = True) -> Iterator[LoadedDisk]:
+    """Attach to the daemon at ``socket`` with a window of its own; INDIRECT is not used, as with our device."""
+    with ExitStack() as stack:
+        memory = os.memfd_create("bench", os.MFD_CLOEXEC)
+        stack.callback(os.close, memory)
+        os.truncate(memory, WINDOW)
+        window = Window(memory, 0, WINDOW)
+        stack.callback(window.close)
+        daemon = stack.enter_context(FrontEnd.connect(socket, SharedSlice(memory, 0, WINDOW)))
+        daemon.negotiate(Feature.EVENT_IDX if event_idx else 0)
+        capacity = int.from_bytes(daemon.read_config(0, 8), "little") * SECTOR
+        place = SplitPlacement.at(0, QUEUE_SIZE)
+        queue = DriverQueue(
+            window, QUEUE_SIZE, place.desc, place.driver, place.device, event_idx=event_idx, indirect=False
+        )
+        vring = daemon.start_vring(0, RingPlace(QUEUE_SIZE, place.desc, place.driver, place.device))
+        # A daemon that attaches looks at a ring only when it is kicked.
+        os.eventfd_write(vring.kick, 1)
+        base = round_up(place.end, 4096)
+        yield LoadedDisk(name, queue, vring.kick, vring.call, base, WINDOW - base, capacity)
+        daemon.check()
