@@ -15,8 +15,8 @@ class BlkLoad:
     """Keeps ``depth`` block requests of ``size`` bytes in flight on one queue (virtio 1.4, 5.2.6).
 
     ``kick`` and ``call`` are the queue's eventfds, both non-blocking. Requests lie in ``room`` bytes of the window from
-    ``base`` on, and go to the first ``span`` bytes of the disk. With ``check`` each read has to begin with the number of
-    its first sector, 8 bytes little endian.
+    ``base`` on, and go to the first ``span`` bytes of the disk. With ``check`` each read has to begin with the number
+    of its first sector, 8 bytes little endian.
 
     Raises ValueError where depth or size do not fit the queue, the room or the disk, OutsideWindow for a room that is
     not in the window.
@@ -51,9 +51,7 @@ class CacheLine:
     def ask(self, rounds: int) -> float:
         """Nanoseconds of one round trip; raises ValueError where nobody answers."""
 
-def copy_rate(
-    window: Window, base: int, room: int, size: int, seconds: float, *, into: bool, plain: bool
-) -> float:
+def copy_rate(window: Window, base: int, room: int, size: int, seconds: float, *, into: bool, plain: bool) -> float:
     """Bytes a second of copies of ``size`` bytes between private memory and all of ``room``, piece after piece.
 
     ``into`` the window or out of it; ``plain``: with memcpy alone, else as devices do it.

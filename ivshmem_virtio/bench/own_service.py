@@ -45,7 +45,9 @@ doorbell_rate = {kicks}
 
 def configuration(name: str, keys: Mapping[str, object]) -> str:
     """A service with one disk, which has these further keys."""
-    lines = [f"  {key} = {value}" if not isinstance(value, str) else f'  {key} = "{value}"' for key, value in keys.items()]
+    lines = [
+        f"  {key} = {value}" if not isinstance(value, str) else f'  {key} = "{value}"' for key, value in keys.items()
+    ]
     return CONFIGURATION.format(name=name, kicks=KICKS_A_SECOND, keys="\n".join(lines))
 
 
@@ -89,3 +91,8 @@ def _driven(client: IvshmemClient, name: str, features: int) -> Iterator[LoadedD
     finally:
         transport.close()
         link.close()
+
+
+def null_disk(*, polls: bool) -> dict[str, object]:
+    """Keys of a disk that answers at once and touches no data."""
+    return {"backend": "null", "poll": polls}

@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("ivshmem_virtio.cli.vm", "demo", "Boot a guest with every kind of device and show it work."),
     "inspect": ("ivshmem_virtio.cli.inspect", "inspect", "Show what state a guest's devices are in, and who waits."),
     "frontend": ("ivshmem_virtio.cli.frontend", "frontend", "Drive a device from user space, without a guest."),
+    "bench": ("ivshmem_virtio.cli.bench", "bench", "Measure this machine: each figure beside that of a peer."),
     "evil-driver": ("ivshmem_virtio.cli.evil", "evil_driver", "Be a hostile guest: break the rules of a device."),
     "evil-backend": (
         "ivshmem_virtio.cli.evil_backend",

@@ -91,9 +91,7 @@ class Channel:
             if status:
                 raise RequestRefused(f"the daemon refused {request.name} {list(values)} with status {status}")
 
-    def _send(
-        self, request: Request, flags: int, payload: bytes, descriptors: Sequence[int], deadline: float
-    ) -> None:
+    def _send(self, request: Request, flags: int, payload: bytes, descriptors: Sequence[int], deadline: float) -> None:
         message = HEADER.pack(request, VERSION | flags, len(payload)) + payload
         try:
             self._bound(deadline, request)
@@ -159,8 +157,9 @@ class Channel:
         """Whether the daemon closed the connection; never waits. Bytes that nobody asked for are an end as well."""
         if self._stream.fileno() < 0:
             return True
+        self._stream.setblocking(False)
         try:
-            self._stream.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._stream.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except ConnectionResetError:

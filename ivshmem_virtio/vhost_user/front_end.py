@@ -103,7 +103,9 @@ class FrontEnd:
         if not self.protocol_features & ProtocolFeature.CONFIG:
             raise ProtocolFeaturesMissing("the daemon does not serve a configuration space: its front-end has to")
         if offset < 0 or length < 1 or offset + length > LARGEST_CONFIG:
-            raise ConfigReplyInvalid(f"{length} bytes at {offset}: a daemon has up to {LARGEST_CONFIG} of configuration")
+            raise ConfigReplyInvalid(
+                f"{length} bytes at {offset}: a daemon has up to {LARGEST_CONFIG} of configuration"
+            )
         question = CONFIG_HEADER.pack(offset, length, 0) + bytes(length)
         answer = self._channel.ask_raw(Request.GET_CONFIG, question, len(question))
         if answer[: CONFIG_HEADER.size] != question[: CONFIG_HEADER.size]:

@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ivshmem_virtio"
-# The faces stand side by side; the command line stands on all of them.
-LAYERS = [["errors"], ["core"], ["memory"], ["link"], ["peer"], ["transport"], ["devices"], ["service"]]
-LAYERS += [["vm", "inspect", "evil"], ["cli"]]
+# The faces stand side by side; benchmarks and the command line stand on all of them.
+LAYERS = [["errors"], ["core"], ["memory"], ["link"], ["peer"], ["transport"], ["vhost_user"], ["devices"], ["service"]]
+LAYERS += [["vm", "inspect", "evil"], ["bench"], ["cli"]]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 

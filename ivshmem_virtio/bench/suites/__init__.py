@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""The suites: each compares one thing, case by case."""

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""Suite ``blk``: reads and writes of an image that is in the page cache, beside qemu-storage-daemon and pread."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from ivshmem_virtio.bench.generator import pread_loop
+from ivshmem_virtio.bench.loaded_disk import LoadedDisk, Work
+from ivshmem_virtio.bench.own_service import own_disk
+from ivshmem_virtio.bench.peer_disk import peer_disk
+from ivshmem_virtio.bench.run import Case, Figure, Run
+from ivshmem_virtio.bench.storage_daemon import SOCKET, file_node, storage_daemon
+from ivshmem_virtio.bench.suites.ring import rate
+from ivshmem_virtio.service.size import format_size
+
+IMAGE_BYTES = 256 << 20
+SMALL = 4 << 10
+BIG = (64 << 10, 1 << 20)
+DEPTHS = (1, 32, 128)
+
+
+def run(bench: Run) -> None:
+    """Both sides serve images of their own, so that neither waits for the other's locks."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(bench.scratch())
+        images = [folder / "ours.img", folder / "peer.img"]
+        for image in images:
+            fill(image)
+        processors = bench.processors
+        daemon = stack.enter_context(
+            storage_daemon(folder, file_node(images[1]), polls=True, prefix=processors.pinned())
+        )
+        bench.commands.append(daemon.command)
+        peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon file, io_uring"))
+        keys = {"path": str(images[0])}
+        ours = stack.enter_context(own_disk(folder / "ours", keys, "our file device", processor=processors.device))
+        for work, polled in cases(bench.quick):
+            compare(bench, ours, peer, work, polled)
+        file = os.open(images[0], os.O_RDONLY | os.O_CLOEXEC)
+        stack.callback(os.close, file)
+        _beside_pread(bench, ours, file)
+
+
+def fill(image: Path, size: int = IMAGE_BYTES) -> None:
+    """Make an image whose pages are all in memory; each sector begins with its number."""
+    with image.open("wb") as file:
+        for first in range(0, size // 512, 2048):
+            file.write(b"".join(number.to_bytes(8, "little") + bytes(504) for number in range(first, first + 2048)))
+
+
+def cases(quick: bool) -> list[tuple[Work, bool]]:
+    """What is asked of both, and whether the load spins; the quick run leaves out most of what sleeps or writes."""
+    found = [(Work(depth, SMALL, check=True), True) for depth in DEPTHS]
+    found += [(Work(depth, SMALL, check=True), False) for depth in DEPTHS if not quick or depth != 128]
+    found += [(Work(depth, SMALL, write=True), True) for depth in DEPTHS if not quick or depth == 32]
+    for size in BIG:
+        for depth in (1, 32):
+            if quick and depth == 1:
+                continue
+            found.append((Work(depth, size, sequential=True), True))
+            if not quick:
+                found.append((Work(depth, size, sequential=True, write=True), True))
+    return found
+
+
+def compare(bench: Run, ours: LoadedDisk, peer: LoadedDisk, work: Work, polled: bool) -> None:
+    """One case: requests a second, at depth 1 the latency."""
+    order = "sequential" if work.sequential else "random"
+    what = "write" if work.write else "read"
+    name = f"{format_size(work.size)} {order} {what} {'polled' if polled else 'blocking'} QD {work.depth}"
+    if work.depth == 1:
+        case = Case("blk", name, "us", peer.name, "less")
+        bench.compare(case, partial(latency, ours, work, polled), partial(latency, peer, work, polled))
+    else:
+        case = Case("blk", name, "request/s", peer.name)
+        bench.compare(case, partial(rate, ours, work, polled), partial(rate, peer, work, polled))
+
+
+def latency(disk: LoadedDisk, work: Work, polled: bool, seconds: float) -> Figure:
+    """Median time of a request, with all that ``rate`` has to say."""
+    figure = rate(disk, work, polled, seconds)
+    return Figure(figure.notes["p50 us"], {**figure.notes, "request/s": figure.value})
+
+
+def _beside_pread(bench: Run, ours: LoadedDisk, file: int) -> None:
+    window = ours.queue.window
+
+    def bare(seconds: float) -> Figure:
+        room = 128 * SMALL
+        return Figure(pread_loop(file, window, ours.base, room, size=SMALL, span=IMAGE_BYTES, seconds=seconds).rate)
+
+    for depth in (32, 128):
+        case = Case("blk", f"4K random read polled QD {depth}", "request/s", "a pread loop")
+        bench.compare(case, partial(rate, ours, Work(depth, SMALL), True), bare)

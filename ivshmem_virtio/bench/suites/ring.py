@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Suite ``ring``: the transport alone, with a block device that answers at once, beside qemu-storage-daemon's."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from functools import partial
+
+from ivshmem_virtio.bench.loaded_disk import LoadedDisk, Work
+from ivshmem_virtio.bench.own_service import null_disk, own_disk
+from ivshmem_virtio.bench.peer_disk import peer_disk
+from ivshmem_virtio.bench.run import Case, Figure, Run
+from ivshmem_virtio.bench.storage_daemon import SOCKET, null_node, storage_daemon
+
+DEPTHS = (1, 32, 128)
+
+
+def run(bench: Run) -> None:
+    """Every depth, both sides spinning, then both sleeping."""
+    for polled in (True, False):
+        with ExitStack() as stack:
+            folder = stack.enter_context(bench.scratch())
+            processor = bench.processors
+            daemon = stack.enter_context(storage_daemon(folder, null_node(), polls=polled, prefix=processor.pinned()))
+            bench.commands.append(daemon.command)
+            peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon null-co"))
+            ours = stack.enter_context(
+                own_disk(folder / "ours", null_disk(polls=polled), "our null device", processor=processor.device)
+            )
+            for depth in DEPTHS:
+                compare_depth(bench, "ring", ours, peer, Work(depth), polled=polled, label="split")
+
+
+def compare_depth(
+    bench: Run, suite: str, ours: LoadedDisk, peer: LoadedDisk, work: Work, *, polled: bool, label: str
+) -> None:
+    """One piece of work: requests a second, and at depth 1 the latency."""
+    waiting = "polled" if polled else "blocking"
+    name = f"{label} {waiting} QD {work.depth}"
+    bench.compare(
+        Case(suite, name, "request/s", peer.name), partial(rate, ours, work, polled), partial(rate, peer, work, polled)
+    )
+
+
+def rate(disk: LoadedDisk, work: Work, polled: bool, seconds: float) -> Figure:
+    """Requests a second, with what each cost in doorbells and, at depth 1, in time."""
+    outcome = disk.run(work, seconds, polled=polled)
+    notes = {"kicks": outcome.kicks / outcome.requests, "interrupts": outcome.interrupts / outcome.requests}
+    if work.depth == 1:
+        median, late, latest = outcome.latencies
+        notes |= {"p50 us": median / 1000, "p99 us": late / 1000, "p99.9 us": latest / 1000}
+    return Figure(outcome.rate, notes)
