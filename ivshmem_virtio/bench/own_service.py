@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -45,9 +46,8 @@ doorbell_rate = {kicks}
 
 def configuration(name: str, keys: Mapping[str, object]) -> str:
     """A service with one disk, which has these further keys."""
-    lines = [
-        f"  {key} = {value}" if not isinstance(value, str) else f'  {key} = "{value}"' for key, value in keys.items()
-    ]
+    # A text, number or truth reads the same in TOML as in JSON.
+    lines = [f"  {key} = {json.dumps(value)}" for key, value in keys.items()]
     return CONFIGURATION.format(name=name, kicks=KICKS_A_SECOND, keys="\n".join(lines))
 
 

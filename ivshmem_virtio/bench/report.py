@@ -7,8 +7,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT = 1
-
 
 class Part(BaseModel):
     """Base of every part of a report."""
@@ -71,7 +69,7 @@ class Machine(Part):
 class Report(Part):
     """A whole run."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     started: str
     """UTC, ISO 8601."""
     command: str

@@ -58,7 +58,7 @@ class Request(IntEnum):
 
 @dataclass(frozen=True)
 class Shape:
-    """``payload`` of a request, and ``reply``: what its own answer holds; None where only an acknowledgement can come."""
+    """``payload`` of a request; ``reply``: what its own answer holds, None where only an acknowledgement can come."""
 
     payload: struct.Struct | None = None
     reply: struct.Struct | None = None

@@ -34,7 +34,7 @@ class SharedSlice:
         inside = self.offset >= 0 and self.length > 0 and self.offset + self.length <= size
         if not inside or self.offset % page or self.length % page:
             raise SliceInvalid(
-                f"{self.length} bytes at {self.offset:#x} of a file of {size} bytes: a daemon needs whole pages inside it"
+                f"{self.length} bytes at {self.offset:#x} of a file of {size} bytes: it must be whole pages inside"
             )
 
     @property
