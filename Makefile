@@ -10,11 +10,12 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 CORE_SOURCES := $(wildcard cython_ext/*) $(wildcard cython_ext/*/*) ivshmem_virtio/core.pxd
 
 # What a fresh Debian 12 lacks. Kernels, headers and guest programs are fetched by the package itself, into its cache.
-PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 passt e2fsprogs busybox-static cpio xz-utils \
+PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 qemu-system-common passt e2fsprogs busybox-static cpio xz-utils \
             make gcc-12 libelf-dev iproute2 kmod libseccomp2 spin
 FUZZ_PACKAGES := clang-14
+BENCH_PACKAGES := dpdk-dev librte-net-virtio23 librte-net-vhost23
 
-.PHONY: help deps venv ext lint test test-kasan model soak fuzz fuzz-ready fuzz-corpus coverage-core demo shell clean distclean
+.PHONY: help deps venv ext lint test test-kasan model soak fuzz fuzz-ready fuzz-corpus coverage-core bench bench-quick demo shell clean distclean
 
 help:
 	@echo "make demo       boot a stock guest on one shared-memory window and check everything it does"
@@ -24,6 +25,7 @@ help:
 	@echo "make soak       the long forms: hundreds of kills under load; an hour or two, prints what it measured"
 	@echo "make hostile    a million mutated chains against each type of device; an hour, prints what it measured"
 	@echo "make fuzz       coverage-guided fuzzing for SECONDS=60 (or what you say), then what the corpus covers"
+	@echo "make bench      figures of this machine, each beside that of a peer; bench-quick takes under 5 minutes"
 	@echo "make shell      an interactive guest shell over virtio-console"
 	@echo "make clean      remove what was built here; make distclean also empties the download cache"
 
@@ -135,6 +137,27 @@ build/fuzz/installed: pyproject.toml $(VENV)/ready
 coverage-core: ext
 	@tests/coverage_core.sh
 
+# Figures beside their peers, as JSON in build/; BENCH_SUITES chooses: BENCH_SUITES="ring blk", say (docs/performance.md).
+bench: ext build/bench-ready
+	@mkdir -p build
+	@$(RUN) bench $(BENCH_SUITES) --json build/bench.json $(BENCH_ARGS)
+
+bench-quick: ext build/bench-ready
+	@mkdir -p build
+	@$(RUN) bench $(BENCH_SUITES) --quick --json build/bench-quick.json $(BENCH_ARGS)
+
+build/bench-ready: $(VENV)/ready
+	@mkdir -p build
+	@missing=$$(for p in $(BENCH_PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "== installing" $$missing; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >build/apt.log 2>&1 \
+	    || { tail -20 build/apt.log; exit 1; }; \
+	fi
+	@$(VENV)/bin/pip install -q -e '.[bench]' >build/pip.log 2>&1 || { tail -20 build/pip.log; exit 1; }
+	@touch $@
+
 # -- faces ------------------------------------------------------------------------------------------------------------
 
 demo: ext
@@ -145,7 +168,7 @@ shell: ext
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*
-	find ivshmem_virtio cython_ext \( -name '*.so' -o -name 'core.c' -o -name '*.html' \) -delete
+	find ivshmem_virtio cython_ext \( -name '*.so' -o -name 'core.c' -o -name 'generator.c' -o -name '*.html' \) -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	$(MAKE) --no-print-directory -C guest_driver clean
 

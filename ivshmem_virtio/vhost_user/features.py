@@ -24,7 +24,8 @@ class ProtocolFeature(IntFlag):
     CONFIG = 1 << 9
 
 
-HIDDEN = (
+# A plain number: the complement of a flag would hold no bit that its class does not name.
+HIDDEN = int(
     VhostFeature.NOTIFY_ON_EMPTY
     | VhostFeature.LOG_ALL
     | VhostFeature.PROTOCOL_FEATURES
