@@ -69,20 +69,8 @@ lint: ext
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint cython_ext --max-line-length 120
 	@$(VENV)/bin/mypy
 
-# Guests are booted one at a time, because their tests are about seconds; everything else shares the processors. A failure
-# in one half does not keep the other from running. Back-ends may write where coverage data goes.
-test: export IVSHMEM_VIRTIO_WRITABLE := $(CURDIR)
 test: lint
-	@rm -f .coverage .coverage.*
-	@failed=; \
-	echo "== tests without guests"; \
-	$(VENV)/bin/coverage run -m pytest --numprocesses=auto --dist=loadfile --ignore=tests/vm $(PYTEST_ARGS) || failed=1; \
-	echo "== tests in guests"; \
-	$(VENV)/bin/coverage run -m pytest tests/vm $(PYTEST_ARGS) || failed=1; \
-	test -z "$$failed"
-	@$(VENV)/bin/coverage combine -q
-	@$(VENV)/bin/coverage report --fail-under=90
-	@$(MAKE) --no-print-directory coverage-core
+	@tests/all.sh $(PYTEST_ARGS)
 
 # Guests on a kernel with address sanitizer, lock validator and leak detector, compiled once from Debian's source.
 KASAN_TESTS := tests/vm/test_hostile_backend.py tests/vm/test_reload.py

@@ -21,7 +21,7 @@ from ivshmem_virtio.transport.driver.blk import SECTOR, BlkDriver
 from ivshmem_virtio.transport.driver.errors import EpochChanged
 from ivshmem_virtio.transport.driver.transport import DriverTransport
 from tests.figures import Figures
-from tests.outages import in_milliseconds, outages, python_start, taken_again
+from tests.outages import assert_short, in_milliseconds, outages, python_start, taken_again
 
 from .conftest import ConfigWriter
 from .disk_load import DiskLoad
@@ -122,14 +122,16 @@ def test_every_request_returns_once_however_often_the_backend_is_killed(
     assert max(slow.held) > 2, "nothing was held for seconds"
     assert len(fast.returned) > kills
     pauses = outages(list(pairwise(fast.returned)), killing.result())
+    columns = in_milliseconds([pause for pause, number in pauses.items() if number == 1], starting.result())
     figures(
         "disk, driver in user space",
         kills=kills,
         requests=len(fast.returned) + len(slow.returned),
         again=taken_again(capfd.readouterr().err),
         errors=0,
-        **in_milliseconds([pause for pause, number in pauses.items() if number == 1], starting.result()),
+        **columns,
     )
+    assert_short(columns, kills)
 
 
 def test_the_cache_mode_outlives_a_killed_backend(write_config: ConfigWriter, monkeypatch: pytest.MonkeyPatch) -> None:

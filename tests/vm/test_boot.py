@@ -14,6 +14,8 @@ from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.qemu import Doorbell, doorbell_arguments
 from tests.vm.conftest import BootGuest
 
+pytestmark = pytest.mark.newest_kernel
+
 
 def test_a_guest_takes_commands(boot: BootGuest, kernel: Kernel, plain_initrd: Path) -> None:
     guest = boot(initrd=plain_initrd)

@@ -18,6 +18,8 @@ import pytest
 from ivshmem_virtio.vm.accelerator import Choice
 from ivshmem_virtio.vm.kernel import Kernel
 
+pytestmark = pytest.mark.newest_kernel
+
 PROGRAM = [sys.executable, "-m", "ivshmem_virtio"]
 
 

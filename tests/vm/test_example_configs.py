@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every file in qemu_configs is used as its first lines say, on each kernel."""
+"""Every file in qemu_configs is used as its first lines say."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from ivshmem_virtio.vm.qemu import Boot, qemu_arguments, readconfig_arguments
 from ivshmem_virtio.vm.service import ServiceProcess
 from ivshmem_virtio.vm.virtio_devices import drivers, wait_for_devices
 from tests.vm.conftest import assert_clean
+
+pytestmark = pytest.mark.newest_kernel
 
 EXAMPLES = Path(__file__).parents[2] / "qemu_configs"
 

@@ -17,7 +17,7 @@ from ivshmem_virtio.vm.kernel import Kernel
 from ivshmem_virtio.vm.qemu import Doorbell
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.figures import Figures
-from tests.outages import Gap, in_milliseconds, outages, python_start, taken_again
+from tests.outages import Gap, assert_short, in_milliseconds, outages, python_start, taken_again
 from tests.vm.conftest import BootGuest
 from tests.vm.killer import kill_again_and_again
 from tests.vm.served_guest import link_states, wait_in_guest
@@ -132,11 +132,13 @@ def test_fio_finds_nothing_wrong(
         requests = sum(map(int, guest.run("cat /run/requests").split()))
         assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
         again = taken_again(service.log.read_text())
+    columns = in_milliseconds(list(found), start)
     figures(
         f"disk, fio on Linux {kernel.release}",
         kills=kills,
         requests=requests,
         again=again,
         errors=0,
-        **in_milliseconds(list(found), start),
+        **columns,
     )
+    assert_short(columns, kills)

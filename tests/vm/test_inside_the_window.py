@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ivshmem_virtio.service.config import load_config
 from ivshmem_virtio.service.plan import plan
 from ivshmem_virtio.vm.service import ServiceProcess
@@ -24,6 +26,7 @@ def spans(record: dict[str, Any]) -> list[tuple[int, int]]:
     return [*table, *(tuple(segment) for segment in record["readable"] + record["writable"])]
 
 
+@pytest.mark.newest_kernel
 def test_a_traced_boot_stays_inside(tmp_path: Path, boot: BootGuest) -> None:
     site = Site(tmp_path)
     site.write("web", "other")

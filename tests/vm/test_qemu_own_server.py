@@ -29,6 +29,7 @@ def site(tmp_path: Path) -> Site:
     return made
 
 
+@pytest.mark.newest_kernel
 def test_devices_work_and_come_back(programs: Programs, site: Site, boot: BootGuest) -> None:
     """With a second back-end and, after that, with a second QEMU: both have new peer ids then."""
     path = site.socket_of("web")

@@ -19,6 +19,8 @@ import pytest
 
 from ivshmem_virtio.vm.kernel import Kernel
 
+pytestmark = pytest.mark.newest_kernel
+
 COMMAND = [sys.executable, "-m", "ivshmem_virtio", "shell", "--accel", "tcg"]
 
 
