@@ -3,12 +3,13 @@
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
 
 import os
 import stat
@@ -30,3 +31,10 @@ include "driver_ring.pxi"
 include "chain.pxi"
 include "device_queue.pxi"
 include "driver_queue.pxi"
+include "net/header.pxi"
+include "net/counters.pxi"
+include "net/port.pxi"
+include "net/receive.pxi"
+include "net/addresses.pxi"
+include "net/offload.pxi"
+include "net/switch.pxi"

@@ -8,7 +8,7 @@ A negative number, or one too large for its field, raises OverflowError. Using a
 ValueError.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 from _typeshed import ReadableBuffer
@@ -285,3 +285,113 @@ class DriverQueue:
 
     def disable_callbacks(self) -> None:
         """Tell the device that notifications are not needed (virtio 1.4, 2.7.7)."""
+
+@final
+class NetCounters:
+    """What became of the frames of one network device; transmit and receive as the guest sees them."""
+
+    transmitted_frames: int
+    transmitted_bytes: int
+    transmit_malformed: int
+    transmit_link_down: int
+    transmit_refused: int
+    received_frames: int
+    received_bytes: int
+    receive_malformed: int
+    receive_too_long: int
+    receive_inactive: int
+    receive_no_buffer: int
+    receive_waits: int
+    connection_losses: int
+
+    def as_dict(self) -> dict[str, int]:
+        """For the inspector."""
+
+@final
+class NetPort:
+    """A network device (virtio 1.4, 5.1) for compiled code: its rings, what its driver accepted, its counters.
+
+    It outlives drivers. While attached it keeps the windows of its rings mapped. Not for two threads at once.
+    """
+
+    link_up: bool
+    """Whether frames of the guest go anywhere."""
+    waiting: bool
+    """Whether a frame without a receive buffer waits for one, so that the driver is asked for a kick; or is dropped."""
+
+    @property
+    def counters(self) -> NetCounters: ...
+    @property
+    def stopped(self) -> bool:
+        """Whether the driver broke a rule of a ring: none is touched again before the next `attach`."""
+
+    def attach(
+        self,
+        receive: DeviceQueue | None,
+        notify_receive: Callable[[], None] | None,
+        transmit: DeviceQueue | None,
+        notify_transmit: Callable[[], None] | None,
+        *,
+        features: int,
+        mergeable: bool,
+        longest: int,
+    ) -> None:
+        """A driver is at work, and accepted these device feature bits; each queue comes with what rings its driver.
+
+        `mergeable`: a frame may fill several receive buffers. `longest`: bytes of a frame it is given at most, unless
+        that is to be segmented. Receive buffers set aside before are still known when the queue is the same one.
+        """
+
+    def detach(self) -> None:
+        """No driver is at work: rings are not touched any more."""
+
+    def forget_buffers(self) -> None:
+        """Receive buffers set aside are not known any more."""
+
+    def stop(self) -> None:
+        """Touch no ring again, as after a rule was broken."""
+
+    def check(self) -> None:
+        """Raise the RingViolation subclass of the rule that made it stop; nothing otherwise."""
+
+    def deliver(self, header: bytes, frame: ReadableBuffer) -> bool:
+        """Put a frame behind a packet header of 12 bytes into receive buffers (virtio 1.4, 5.1.6.4).
+
+        True: done with, delivered or dropped. False: there are not enough buffers for it now.
+        """
+
+    def flush(self) -> None:
+        """Publish what was pushed, and notify the driver if it wants to know."""
+
+@final
+class SwitchPlane:
+    """Forwards Ethernet frames between ports: one copy, from the sender's window to the receiver's.
+
+    `ageing`: seconds after which an address nobody used is forgotten. `most_addresses`: learned for each port.
+    """
+
+    def __init__(self, ageing: float, most_addresses: int) -> None: ...
+    @property
+    def flooded(self) -> int:
+        """Frames that went to all ports."""
+
+    def join(self, port: NetPort, address: bytes) -> None:
+        """One port more; its device has this address, which is never learned elsewhere."""
+
+    def leave(self, port: NetPort) -> None:
+        """The port is gone, with all that was learned there. Raises ValueError for one that had not joined."""
+
+    def port_of(self, address: bytes, now: float) -> NetPort | None:
+        """Where an address is known to be, `now` seconds on the clock that `forward` is called with."""
+
+    def forward(self, source: NetPort, now: float) -> bool:
+        """Pass on frames of one port, as many as a turn allows, and notify drivers; whether more are waiting.
+
+        Raises the RingViolation subclass of the rule the driver of this port broke in its transmit queue.
+        """
+
+def plain_frames(
+    frame: bytes, flags: int, gso_type: int, hdr_len: int, gso_size: int, csum_start: int, csum_offset: int
+) -> list[bytes]:
+    """What a receiver without offloads gets for a frame with this packet header: its checksum completed, or cut into
+    segments; none where frame and header contradict each other."""

@@ -11,26 +11,18 @@ import hashlib
 import logging
 import struct
 from asyncio import AbstractEventLoop
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ivshmem_virtio.core import Chain
+from ivshmem_virtio.core import NetCounters, NetPort
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
-from ivshmem_virtio.devices.net_header import (
-    ETHERNET_HEADER,
-    GSO_NONE,
-    HEADER_SIZE,
-    LONGEST_FRAME,
-    Feature,
-    with_buffers,
-)
+from ivshmem_virtio.devices.net_header import ETHERNET_HEADER, LONGEST_FRAME, Feature
 from ivshmem_virtio.devices.net_stream import StreamVia
 from ivshmem_virtio.devices.net_switch import Switch, SwitchVia
 from ivshmem_virtio.devices.net_tap import TapVia
-from ivshmem_virtio.devices.net_via import NetCounters, Piece, Via, ViaError
+from ivshmem_virtio.devices.net_via import Via, ViaError
 from ivshmem_virtio.devices.resource import Resource
-from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingViolation
+from ivshmem_virtio.errors import OutsideWindow, RingViolation
 from ivshmem_virtio.transport.queue import Queue
 
 RECEIVE = 0
@@ -42,7 +34,6 @@ _STATUS_LINK_UP = 1
 _CONFIG = struct.Struct("<6sHHH")
 _LEAST_MTU = 68
 _VLAN_TAG = 4
-_GSO_ECN = 0x80
 _PAGE = 4096
 
 
@@ -81,29 +72,22 @@ class Net(Device):
             raise BadNetSettings(f"net device {name}: mtu {mtu} is outside {_LEAST_MTU} to 65535 bytes")
         self.mtu = mtu
         self.queue_size = fitting_queue_size(name, queue_size, window)
-        self.counters = NetCounters()
+        self.core = NetPort()
         self._via = make_via(name, via, switch)
         self._log = logging.getLogger(f"ivshmem_virtio.net.{name}")
         self._loop: AbstractEventLoop | None = None
-        self._link_up = False
-        self._spare: deque[Chain] = deque()
-        self._spare_room = 0
-        self._spare_of: Queue | None = None
         self._forget_driver()
 
     def _forget_driver(self) -> None:
         self._driver: DriverHandle | None = None
         self._features = 0
-        self._mergeable = False
-        self._longest = LONGEST_FRAME
-        self._receive: Queue | None = None
         self._transmit: Queue | None = None
-        self._violation: IvshmemVirtioError | None = None
+        self.core.detach()
 
-    def _forget_spares(self) -> None:
-        self._spare.clear()
-        self._spare_room = 0
-        self._spare_of = None
+    @property
+    def counters(self) -> NetCounters:
+        """What became of the frames."""
+        return self.core.counters
 
     # -- what is offered ----------------------------------------------------------------------------------------------
 
@@ -118,7 +102,7 @@ class Net(Device):
 
     @property
     def config(self) -> bytes:
-        return _CONFIG.pack(self.mac, _STATUS_LINK_UP if self._link_up else 0, 1, self.mtu or 0)
+        return _CONFIG.pack(self.mac, _STATUS_LINK_UP if self.core.link_up else 0, 1, self.mtu or 0)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -133,19 +117,26 @@ class Net(Device):
 
     def close(self) -> None:
         self._forget_driver()
-        self._forget_spares()
+        self.core.forget_buffers()
         self._via.close()
 
     def activate(self, driver: DriverHandle) -> None:
         self._driver = driver
         self._features = with_dependencies(driver.features)
-        self._mergeable = bool(driver.features & Feature.MRG_RXBUF)
+        longest = LONGEST_FRAME
         if self.mtu is not None and driver.features & Feature.MTU:
-            self._longest = self.mtu + ETHERNET_HEADER + _VLAN_TAG
-        self._receive, self._transmit = driver.queues[RECEIVE], driver.queues[TRANSMIT]
-        if self._spare_of is not self._receive:
-            self._forget_spares()
-            self._spare_of = self._receive
+            # What was told is kept to: Linux makes its receive buffers no larger (virtio 1.4, 5.1.4.1).
+            longest = self.mtu + ETHERNET_HEADER + _VLAN_TAG
+        receive, self._transmit = driver.queues[RECEIVE], driver.queues[TRANSMIT]
+        self.core.attach(
+            receive.ring if receive is not None else None,
+            receive.notify if receive is not None else None,
+            self._transmit.ring if self._transmit is not None else None,
+            self._transmit.notify if self._transmit is not None else None,
+            features=self._features,
+            mergeable=bool(driver.features & Feature.MRG_RXBUF),
+            longest=longest,
+        )
         self._via.set_features(self._features)
 
     def deactivate(self) -> None:
@@ -156,152 +147,37 @@ class Net(Device):
         self._via.resume()
 
     def handle_queue(self, queue: Queue) -> None:
-        if self._violation is not None:
-            # Found while a frame arrived, where nobody listens: here the transport does.
-            raise self._violation
+        # A rule may have been found broken while a frame arrived, where nobody listens: here the transport does.
+        self.core.check()
         if queue.index == RECEIVE:
             # Buffers are taken when a frame needs them; until then a kick for each refill would tell us nothing.
             queue.ring.disable_notifications()
             self._via.resume()
-            if self._violation is not None:
-                raise self._violation
-        else:
-            self._transmit_batch(queue)
-
-    # -- from the guest -----------------------------------------------------------------------------------------------
-
-    def _transmit_batch(self, queue: Queue) -> None:
-        if not self._via.ready:
-            return
-        held = False
-        for chain in queue.chains():
-            self._transmit_one(chain)
-            queue.push(chain, 0)
-            held = not self._via.ready
-            if held:
-                break
-        # Sent before they are returned: a process that is killed in between has its successor send them again.
-        self._via.flush()
-        queue.flush()
-        if held and self._via.ready and self._loop is not None:
-            self._loop.call_soon(self.transmit_again)
-
-    def _transmit_one(self, chain: Chain) -> None:
-        length = chain.readable_length - HEADER_SIZE
-        if not ETHERNET_HEADER <= length <= LONGEST_FRAME:
-            self.counters.transmit_malformed += 1
-        elif not self._link_up:
-            self.counters.transmit_link_down += 1
-        elif self._via.transmit(chain):
-            self.counters.transmitted_frames += 1
-            self.counters.transmitted_bytes += length
+            self.core.check()
+        elif self._via.ready:
+            self._via.transmit_from(queue)
 
     def transmit_again(self) -> None:
         """The via has room: go on where the ring was left; by own hand, as no kick is due."""
         queue = self._transmit
-        if queue is None or self._violation is not None or self._loop is None:
+        if queue is None or self.core.stopped or self._loop is None or not self._via.ready:
             return
         try:
-            self._transmit_batch(queue)
-        except (RingViolation, OutsideWindow) as violation:
-            self._stop_with(violation)
+            self._via.transmit_from(queue)
+        except (RingViolation, OutsideWindow):
+            self.core.stop()
             return
         if queue.unfinished:
             queue.unfinished = False
             self._loop.call_soon(self.transmit_again)
 
-    # -- to the guest -------------------------------------------------------------------------------------------------
-
-    def deliver(self, header: bytes, frame: Sequence[Piece], length: int) -> bool:
-        """Write one frame of ``length`` bytes into receive buffers; False when there are not enough (5.1.6.4)."""
-        queue = self._receive
-        if queue is None or self._violation is not None:
-            self.counters.receive_inactive += 1
-            return True
-        if length > self._longest and header[1] & ~_GSO_ECN == GSO_NONE:
-            # What was told as MTU is kept to, except by what is to be segmented (5.1.4.1).
-            self.counters.receive_too_long += 1
-            return True
-        try:
-            chains = self._buffers_for(queue, HEADER_SIZE + length)
-            if chains is None:
-                self.counters.receive_waits += 1
-                return False
-            if chains:
-                self._fill(queue, chains, header, frame, length)
-        except (RingViolation, OutsideWindow) as violation:
-            self._stop_with(violation)
-        return True
-
-    def flush(self) -> None:
-        """Tell the driver of what was delivered."""
-        if self._receive is not None:
-            self._receive.flush()
-
-    def _buffers_for(self, queue: Queue, needed: int) -> list[Chain] | None:
-        """Chains with room for ``needed`` bytes; none where no number of buffers would do; None where more must come.
-
-        Chains taken but not sufficient stay aside for the next attempt.
-        """
-        most = queue.size if self._mergeable else 1
-        for _ in range(queue.size):
-            if self._spare_room >= needed or len(self._spare) >= most:
-                break
-            chain = queue.pop()
-            if chain is None:
-                return None
-            if chain.writable_length < HEADER_SIZE:
-                self.counters.receive_malformed += 1
-                queue.push(chain, 0)
-                continue
-            self._spare.append(chain)
-            self._spare_room += chain.writable_length
-        if self._spare_room < needed:
-            if len(self._spare) < most:
-                return None
-            self.counters.receive_too_long += 1
-            return []
-        return self._take_spares(needed)
-
-    def _take_spares(self, needed: int) -> list[Chain]:
-        taken: list[Chain] = []
-        while needed > 0:
-            chain = self._spare.popleft()
-            self._spare_room -= chain.writable_length
-            needed -= chain.writable_length
-            taken.append(chain)
-        return taken
-
-    def _fill(self, queue: Queue, chains: list[Chain], header: bytes, frame: Sequence[Piece], length: int) -> None:
-        chains[0].write(0, with_buffers(header, len(chains)))
-        remaining = iter(chains)
-        chain, place = next(remaining), HEADER_SIZE
-        for piece in frame:
-            done = 0
-            while done < len(piece):
-                if place == chain.writable_length:
-                    queue.push(chain, place)
-                    chain, place = next(remaining), 0
-                count = min(len(piece) - done, chain.writable_length - place)
-                chain.write(place, piece if count == len(piece) else memoryview(piece)[done : done + count])
-                done += count
-                place += count
-        queue.push(chain, place)
-        self.counters.received_frames += 1
-        self.counters.received_bytes += length
-
-    def _stop_with(self, violation: IvshmemVirtioError) -> None:
-        """The driver broke a rule of the rings: touch no ring again, and say so at the next ``handle_queue``."""
-        self._violation = violation
-        self._forget_spares()
-
     # -- link ---------------------------------------------------------------------------------------------------------
 
     def link_changed(self, up: bool) -> None:
         """The via's state becomes the LINK_UP bit of the status field."""
-        if up == self._link_up:
+        if up == self.core.link_up:
             return
-        self._link_up = up
+        self.core.link_up = up
         self._log.info("link %s", "up" if up else "down")
         if self._driver is not None and self._features & Feature.STATUS:
             self._driver.config_changed()

@@ -16,6 +16,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Sequence
 
 from ivshmem_virtio.core import Chain
+from ivshmem_virtio.devices.net_frame_via import FrameVia
 from ivshmem_virtio.devices.net_header import (
     ETHERNET_HEADER,
     HEADER_SIZE,
@@ -24,7 +25,7 @@ from ivshmem_virtio.devices.net_header import (
     check_transmitted,
 )
 from ivshmem_virtio.devices.net_stream_output import StreamOutput
-from ivshmem_virtio.devices.net_via import Port, Via, ViaError
+from ivshmem_virtio.devices.net_via import Port, ViaError
 from ivshmem_virtio.devices.resource import Access, Resource
 
 FIRST_RETRY = 0.1
@@ -37,18 +38,17 @@ _LENGTH = struct.Struct(">I")
 _CHUNK = 1 << 17
 
 
-class StreamVia(Via):
+class StreamVia(FrameVia):
     """One peer at ``path``: we connect, again and again, or ``listen`` for it. The link is up while it is connected.
 
     The protocol carries no offload header, so none is offered.
     """
 
     def __init__(self, path: str, *, listen: bool = False) -> None:
+        super().__init__()
         self.path = path
         self.listen = listen
         self._log = logging.getLogger("ivshmem_virtio.net.stream")
-        self._loop: AbstractEventLoop | None = None
-        self._port: Port | None = None
         self._listener: socket.socket | None = None
         self._socket: socket.socket | None = None
         self._retry: TimerHandle | None = None
@@ -70,6 +70,7 @@ class StreamVia(Via):
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
         self._loop, self._port = loop, port
+        port.core.waiting = True
         if self.listen:
             self._listener = listener_at(self.path)
             loop.add_reader(self._listener, self._accept)
@@ -134,7 +135,7 @@ class StreamVia(Via):
     def _lost(self, reason: str) -> None:
         assert self._port is not None
         self._log.warning("%s: connection lost: %s", self.path, reason)
-        self._port.counters.connection_losses += 1
+        self._port.core.counters.connection_losses += 1
         self._disconnect()
         if not self.listen:
             self._retry_later(reason)
@@ -197,7 +198,7 @@ class StreamVia(Via):
             taken = self._deliver(data[place + _LENGTH.size : end])
             if taken:
                 place = end
-        self._port.flush()
+        self._port.core.flush()
         if self._socket is None:
             return
         self._input = self._input[place:]
@@ -209,9 +210,9 @@ class StreamVia(Via):
     def _deliver(self, frame: memoryview) -> bool:
         assert self._port is not None
         if len(frame) < ETHERNET_HEADER:
-            self._port.counters.receive_malformed += 1
+            self._port.core.counters.receive_malformed += 1
             return True
-        return self._port.deliver(PLAIN_HEADER, (frame,), len(frame))
+        return self._port.core.deliver(PLAIN_HEADER, frame)
 
     def resume(self) -> None:
         if not self._reading and self._socket is not None:
@@ -223,7 +224,7 @@ class StreamVia(Via):
         assert self._port is not None
         length = chain.readable_length - HEADER_SIZE
         if check_transmitted(chain.read(0, HEADER_SIZE), length, 0) is None:
-            self._port.counters.transmit_malformed += 1
+            self._port.core.counters.transmit_malformed += 1
             return False
         self._output.add(chain.read(HEADER_SIZE, length))
         return True

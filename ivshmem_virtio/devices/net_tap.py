@@ -13,6 +13,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Sequence
 
 from ivshmem_virtio.core import Chain
+from ivshmem_virtio.devices.net_frame_via import FrameVia
 from ivshmem_virtio.devices.net_header import (
     ETHERNET_HEADER,
     GUEST_OFFLOADS,
@@ -22,7 +23,7 @@ from ivshmem_virtio.devices.net_header import (
     PLAIN_HEADER,
     Feature,
 )
-from ivshmem_virtio.devices.net_via import Port, Via, ViaError
+from ivshmem_virtio.devices.net_via import Port, ViaError
 from ivshmem_virtio.devices.resource import Access, Resource
 
 TUN_DEVICE = "/dev/net/tun"
@@ -47,16 +48,15 @@ _FRAMES_PER_TURN = 64
 _MOST_PIECES = 1024  # IOV_MAX
 
 
-class TapVia(Via):
+class TapVia(FrameVia):
     """An existing tap interface. The link is up while it is open."""
 
     offloads = HOST_OFFLOADS | GUEST_OFFLOADS
 
     def __init__(self, interface: str) -> None:
+        super().__init__()
         self.interface = interface
         self._log = logging.getLogger("ivshmem_virtio.net.tap")
-        self._loop: AbstractEventLoop | None = None
-        self._port: Port | None = None
         self._fd: int | None = None
         self._features = 0
         self._scratch = bytearray(HEADER_SIZE + LONGEST_FRAME)
@@ -71,6 +71,7 @@ class TapVia(Via):
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
         self._loop, self._port = loop, port
+        port.core.waiting = True
         self._start(open_tap(self.interface))
 
     def close(self) -> None:
@@ -101,7 +102,7 @@ class TapVia(Via):
         assert self._loop is not None
         assert self._port is not None
         self._log.warning("interface %s has vanished; waiting for it", self.interface)
-        self._port.counters.connection_losses += 1
+        self._port.core.counters.connection_losses += 1
         self._shut()
         self._retry = self._loop.call_later(RETRY, self._reopen)
 
@@ -158,17 +159,17 @@ class TapVia(Via):
                 self._held = bytes(self._scratch[:length])
                 self._read_off()
                 break
-        self._port.flush()
+        self._port.core.flush()
 
     def _deliver(self, frame: memoryview) -> bool:
         assert self._port is not None
         length = len(frame) - HEADER_SIZE
         if length < ETHERNET_HEADER:
-            self._port.counters.receive_malformed += 1
+            self._port.core.counters.receive_malformed += 1
             return True
         # The kernel says "checksum is good" to everybody; only who accepted GUEST_CSUM may hear it (5.1.6.4).
         header = bytes(frame[:HEADER_SIZE]) if self._features & Feature.GUEST_CSUM else PLAIN_HEADER
-        return self._port.deliver(header, (frame[HEADER_SIZE:],), length)
+        return self._port.core.deliver(header, frame[HEADER_SIZE:])
 
     def resume(self) -> None:
         if self._held is None:
@@ -176,7 +177,7 @@ class TapVia(Via):
         assert self._port is not None
         if self._deliver(memoryview(self._held)):
             self._held = None
-            self._port.flush()
+            self._port.core.flush()
             self._read_on()
 
     # -- to the host --------------------------------------------------------------------------------------------------
@@ -192,11 +193,11 @@ class TapVia(Via):
             os.writev(self._fd, pieces)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                self._port.counters.transmit_malformed += 1
+                self._port.core.counters.transmit_malformed += 1
             elif error.errno == errno.EIO:
-                self._port.counters.transmit_link_down += 1
+                self._port.core.counters.transmit_link_down += 1
             else:
-                self._port.counters.transmit_refused += 1
+                self._port.core.counters.transmit_refused += 1
             return False
         return True
 

@@ -24,7 +24,8 @@ class Queue:
         self.ring = ring
         self.unfinished = False
         """Set when ``chains`` stopped with more waiting, so that the transport calls the device again."""
-        self._notify = notify
+        self.notify = notify
+        """Rings the driver; for compiled code that publishes by itself."""
         self._pushed = False
 
     @property
@@ -76,4 +77,4 @@ class Queue:
         if self._pushed:
             self._pushed = False
             if self.ring.publish():
-                self._notify()
+                self.notify()

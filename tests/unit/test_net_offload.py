@@ -5,16 +5,21 @@ from __future__ import annotations
 
 import struct
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ivshmem_virtio import core
 from ivshmem_virtio.devices.net_header import GSO_ECN, GSO_TCPV4, GSO_TCPV6, NetHeader
-from ivshmem_virtio.devices.net_offload import MOST_SEGMENTS, internet_sum, plain_frames
-from tests.devices import net_frames
+from tests.devices import net_frames, offload_model
 from tests.devices.net_frames import GUEST, IPV4, IPV6, OTHER, ethernet, read_tcp, tcp4, tcp6, udp, word_sum
+from tests.devices.offload_model import MOST_SEGMENTS, internet_sum
 
 A, B = "10.1.1.1", "10.1.1.2"
 FIN, PSH, ACK, CWR = 1, 8, 16, 128
+
+
+def plain_frames(frame: bytes, header: NetHeader) -> list[bytes]:
+    return core.plain_frames(frame, *header)
 
 
 @given(st.binary(max_size=3000))
@@ -100,3 +105,23 @@ def test_no_frame_makes_it_fail(frame: bytes, start: int, size: int, gso: int) -
 def test_the_frame_builder_itself_makes_right_checksums() -> None:
     whole = ethernet(OTHER, GUEST, IPV4, tcp4(A, B, (1, 2), 5, ACK, b"abc"))
     assert net_frames.read_tcp(whole).data == b"abc"
+
+
+@given(
+    st.binary(max_size=600),
+    st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x81\x00\0\1\x08\x00", b"\x88\xa8\0\1\x86\xdd"]),
+    st.integers(0, 12),
+    st.tuples(st.sampled_from([0, 1, 4, 0x81, 0x84]), st.integers(1, 700), st.integers(14, 90), st.integers(0, 20)),
+)
+@example(b"\xff" * 101, b"\x08\x00", 5, (0, 1, 34, 6))
+def test_compiled_code_and_plain_python_agree(
+    data: bytes, kind: bytes, words: int, asked: tuple[int, int, int, int]
+) -> None:
+    gso, size, start, offset = asked
+    if gso:
+        offset = 16
+    frame = bytearray(bytes(12) + kind + data).ljust(start + offset + 2, b"\x55")
+    if gso and start + 13 < len(frame):
+        frame[start + 12] = words << 4
+    header = NetHeader(1, gso, 0, size if gso else 0, start, offset)
+    assert plain_frames(bytes(frame), header) == offload_model.plain_frames(bytes(frame), header)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checksums and TCP segmentation in software, for a receiver that has not negotiated them."""
+"""Checksums and TCP segmentation once more, as plainly as possible, for the compiled code to be compared with."""
 
 from __future__ import annotations
 
