@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import select
 import socket
 import struct
 from asyncio import AbstractEventLoop, TimerHandle
@@ -144,6 +145,18 @@ class TapVia(FrameVia):
             self._reading = False
             self._loop.remove_reader(self._fd)
 
+    def _look_after(self) -> None:
+        """While nothing is read, an interface that vanishes has to be looked for."""
+        self._retry = None
+        if self._fd is None or self._reading or self._loop is None:
+            return
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        if any(events & select.POLLERR for _, events in poll.poll(0)):
+            self._vanished()
+        else:
+            self._retry = self._loop.call_later(RETRY, self._look_after)
+
     def _readable(self) -> None:
         assert self._fd is not None
         assert self._port is not None
@@ -158,6 +171,7 @@ class TapVia(FrameVia):
             if not self._deliver(memoryview(self._scratch)[:length]):
                 self._held = bytes(self._scratch[:length])
                 self._read_off()
+                self._look_after()
                 break
         self._port.core.flush()
 
@@ -177,6 +191,9 @@ class TapVia(FrameVia):
         assert self._port is not None
         if self._deliver(memoryview(self._held)):
             self._held = None
+            if self._retry is not None:
+                self._retry.cancel()
+                self._retry = None
             self._port.core.flush()
             self._read_on()
 

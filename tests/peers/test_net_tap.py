@@ -176,6 +176,16 @@ def test_an_interface_that_goes_and_comes_back_takes_the_link_along(tap: str) ->
         assert guest.driver.config_changes == 2
 
 
+def test_an_interface_that_goes_while_a_frame_waits_for_a_buffer_takes_the_link_along(tap: str) -> None:
+    with tap_guest() as guest, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        device = guest.device
+        assert isinstance(device, Net)
+        sender.sendto(b"nobody takes it", (GUEST_IP, 9))
+        guest.run_until(lambda: device.counters.receive_waits)
+        ip("link del tap0")
+        guest.run_until(lambda: not guest.link_is_up)
+
+
 def test_frames_into_an_interface_that_is_down_are_counted(tap: str) -> None:
     with tap_guest() as guest:
         ip("link set tap0 down")
