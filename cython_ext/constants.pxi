@@ -6,6 +6,26 @@ cdef enum:
     DESC_F_WRITE = 2
     DESC_F_INDIRECT = 4
 
+# Descriptor flags of packed rings alone (virtio 1.4, 2.8.1), and where flags and buffer id stand (2.8.13).
+cdef enum:
+    DESC_F_AVAIL = 1 << 7
+    DESC_F_USED = 1 << 15
+    PACKED_ID = 12
+    PACKED_FLAGS = 14
+
+# A position in a packed ring, also that of an event suppression structure (virtio 1.4, 2.8.14).
+cdef enum:
+    POSITION_SLOT = 0x7fff
+    POSITION_WRAP = 0x8000
+
+# Flags of an event suppression structure (virtio 1.4, 2.8.10).
+cdef enum:
+    EVENT_ENABLE = 0
+    EVENT_DISABLE = 1
+    EVENT_DESC = 2
+    EVENT_FLAGS = 3
+    EVENT_SIZE = 4
+
 # Ring flags, used only without VIRTIO_F_EVENT_IDX (virtio 1.4, 2.7.6 and 2.7.8).
 cdef enum:
     AVAIL_F_NO_INTERRUPT = 1
@@ -22,6 +42,9 @@ cdef enum:
 
 cdef enum:
     LARGEST_QUEUE = 32768
+
+# No event suppression structure looks like this: its reserved bits are 0.
+cdef uint32_t NOTHING_ASKED = 0xffffffff
 
 cdef uint64_t LARGEST_CHAIN = 1 << 32
 
@@ -46,6 +69,15 @@ cdef enum:
     USED_LENGTH_TOO_LARGE
     USED_INDEX_CHANGED
     RING_TAKEN
+    LIST_NOT_AVAILABLE
+    RING_OVERRUN
+    INDIRECT_IN_LIST
+    BUFFER_ID_OUTSIDE_QUEUE
+    BUFFER_ID_IN_FLIGHT
+    USED_BUFFER_ID_OUTSIDE
+    USED_BUFFER_ID_NOT_IN_FLIGHT
+    USED_POSITION_CHANGED
+    COPY_DAMAGED
 
 # The record of a queue and of the chains in flight in it (docs/protocol.md, 9).
 cdef enum:
@@ -54,6 +86,7 @@ cdef enum:
     RECORD_COMMIT_COUNT = 0x24
     RECORD_IN_FLIGHT_COUNT = 0x2C
     RECORD_NEXT_SEQUENCE = 0x30
+    RECORD_RING_LARGEST = 0x3C
     RECORD_RING_OWNER = 0x40
     QUEUE_RECORD_SIZE = 0x80
 
@@ -64,6 +97,7 @@ cdef enum:
     TAKEN_TABLE_LENGTH = 0x0C
     TAKEN_TABLE_OFFSET = 0x10
     TAKEN_COMMITTED = 0x18
+    TAKEN_COPY = 0x1C
     TAKEN_RECORD_SIZE = 32
 
 # What the device knows of a head.

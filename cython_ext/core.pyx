@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compiled core: the window and both sides of a split virtqueue. Types and documentation stand in core.pyi."""
+"""Compiled core: the window and both sides of a virtqueue, split or packed. core.pyi has types and documentation."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
@@ -22,10 +22,17 @@ include "window.pxi"
 include "window_view.pxi"
 include "segments.pxi"
 include "split_ring.pxi"
+include "packed_ring.pxi"
+include "ring_place.pxi"
 include "ring_sharing.pxi"
 include "in_flight.pxi"
+include "packed_copies.pxi"
+include "packed_resume.pxi"
+include "device_checks.pxi"
 include "split_device.pxi"
+include "packed_device.pxi"
 include "split_driver.pxi"
+include "packed_driver.pxi"
 include "device_ring.pxi"
 include "driver_ring.pxi"
 include "chain.pxi"

@@ -2,12 +2,14 @@
 
 @cython.final
 cdef class DeviceQueue:
-    def __cinit__(self, Window window not None, size, desc, driver, device, *, bint event_idx, bint indirect, index=0,
-                  minimum=0, Window record=None, record_offset=0, bint resume=False, bint answered=False, owner=0,
-                  owner_word=0, hint=0):
-        ring_open(&self.ring.place, window, size, desc, driver, device, event_idx, indirect, minimum)
-        check_index(index)
-        self.ring.last_avail = self.ring.seen_avail = self.ring.used = self.ring.published = index
+    def __cinit__(self, Window window not None, size, desc, driver, device, *, bint event_idx, bint indirect,
+                  bint packed=False, index=None, minimum=0, Window record=None, record_offset=0, bint resume=False,
+                  bint answered=False, answered_at=None, owner=0, owner_word=0, hint=0):
+        ring_open(&self.ring.place, window, size, desc, driver, device, packed, event_idx, indirect, minimum)
+        self.ring.packed = packed
+        self.ring.last_avail = first_index(index, packed, size)
+        self.ring.seen_avail = self.ring.used = self.ring.published = self.ring.last_avail
+        self.ring.asked = NOTHING_ASKED
         self.ring.next_sequence = 1
         self.ring.in_flight = <uint8_t *>calloc(size, sizeof(uint8_t))
         self.ring.batch = <uint16_t *>calloc(size, sizeof(uint16_t))
@@ -19,13 +21,18 @@ cdef class DeviceQueue:
         self.window = window
         device_share_ring(self, owner, owner_word, hint)
         if record is not None:
-            device_keep_record(self, record, record_offset, resume, answered)
+            device_keep_record(self, record, record_offset, resume, answered, answered_at)
 
     def __dealloc__(self):
         free(self.ring.in_flight)
         free(self.ring.batch)
         free(self.ring.redo)
+        free(self.ring.copy_next)
         free(self.scratch.segments)
+
+    @property
+    def packed(self):
+        return bool(self.ring.packed)
 
     @property
     def size(self):
@@ -116,7 +123,8 @@ cdef class DeviceQueue:
         return waiting
 
 
-cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resume, bint answered) except -1:
+cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resume, bint answered,
+                            answered_at) except -1:
     """Keep the record of the queue at that place from now on; first go on from it, or begin it."""
     if not record.writable:
         raise TypeError("the record of a queue needs a writable window")
@@ -125,8 +133,12 @@ cdef int device_keep_record(DeviceQueue queue, Window record, offset, bint resum
     queue.ring.record = record.at(offset, QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>queue.ring.place.size)
     queue.record = record
     queue.resumed = resume
+    if queue.ring.packed:
+        packed_keep_copies(&queue.ring, record, offset)
     if resume:
-        record_resume(queue, answered)
+        if answered_at is not None:
+            answered_at = first_index(answered_at, queue.ring.packed, queue.ring.place.size)
+        record_resume(queue, answered, -1 if answered_at is None else answered_at)
     else:
         record_begin(&queue.ring)
     return 0

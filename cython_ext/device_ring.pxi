@@ -2,24 +2,30 @@
 # Device side of a queue, whatever its layout.
 
 cdef int device_ring_pop(device_ring *ring, chain_record *chain) noexcept nogil:
-    return split_device_pop(ring, chain)
+    return packed_device_pop(ring, chain) if ring.packed else split_device_pop(ring, chain)
 
 
 cdef int device_ring_pending(device_ring *ring) noexcept nogil:
-    return split_device_pending(ring)
+    return packed_device_pending(ring) if ring.packed else split_device_pending(ring)
 
 
 cdef void device_ring_push(device_ring *ring, const chain_record *chain, uint32_t written) noexcept nogil:
-    split_device_push(ring, chain.head, written)
+    if ring.packed:
+        packed_device_push(ring, chain, written)
+    else:
+        split_device_push(ring, chain.head, written)
 
 
 cdef bint device_ring_publish(device_ring *ring) noexcept nogil:
-    return split_device_publish(ring)
+    return packed_device_publish(ring) if ring.packed else split_device_publish(ring)
 
 
 cdef int device_ring_enable(device_ring *ring) noexcept nogil:
-    return split_device_enable(ring)
+    return packed_device_enable(ring) if ring.packed else split_device_enable(ring)
 
 
 cdef void device_ring_disable(device_ring *ring) noexcept nogil:
-    split_device_disable(ring)
+    if ring.packed:
+        packed_device_disable(ring)
+    else:
+        split_device_disable(ring)

@@ -2,9 +2,10 @@
 
 @cython.final
 cdef class DriverQueue:
-    def __cinit__(self, Window window not None, size, desc, driver, device, *, bint event_idx, bint indirect, index=0):
-        ring_open(&self.ring.place, window, size, desc, driver, device, event_idx, indirect, 0)
-        check_index(index)
+    def __cinit__(self, Window window not None, size, desc, driver, device, *, bint event_idx, bint indirect,
+                  bint packed=False, index=None):
+        ring_open(&self.ring.place, window, size, desc, driver, device, packed, event_idx, indirect, 0)
+        self.ring.packed = packed
         self.ring.next = <uint16_t *>calloc(size, sizeof(uint16_t))
         self.ring.taken = <uint16_t *>calloc(size, sizeof(uint16_t))
         self.ring.visible = <uint8_t *>calloc(size, sizeof(uint8_t))
@@ -16,7 +17,10 @@ cdef class DriverQueue:
             raise MemoryError
         self.tokens = [None] * size
         self.window = window
-        driver_reset(&self.ring, index)
+        if packed:
+            packed_driver_reset(&self.ring, first_index(index, packed, size))
+        else:
+            driver_reset(&self.ring, first_index(index, packed, size))
 
     def __dealloc__(self):
         free(self.ring.next)
@@ -25,6 +29,10 @@ cdef class DriverQueue:
         free(self.ring.order)
         free(self.ring.writable)
         free(self.scratch)
+
+    @property
+    def packed(self):
+        return bool(self.ring.packed)
 
     @property
     def size(self):

@@ -47,14 +47,14 @@ cdef void record_returned(device_ring *queue, uint16_t head) noexcept nogil:
 
 
 cdef void record_commit(device_ring *queue) noexcept nogil:
-    """Before a batch is published: which chains it has, and where the used index was."""
+    """Before a batch is published: which chains it has, where the used position was, and how far it moves on."""
     cdef uint32_t i
     if queue.record is NULL:
         return
     for i in range(queue.batch_count):
         iv_store32(taken_record(queue, queue.batch[i]) + TAKEN_COMMITTED, 1)
     iv_store16(queue.record + RECORD_COMMIT_OLD, queue.published)
-    iv_store32(queue.record + RECORD_COMMIT_COUNT, queue.batch_count)
+    iv_store32(queue.record + RECORD_COMMIT_COUNT, queue.batch_slots if queue.packed else queue.batch_count)
 
 
 cdef void record_published(device_ring *queue) noexcept nogil:
@@ -112,13 +112,13 @@ cdef int record_settle(device_ring *queue, bint answered) noexcept nogil:
     return 0
 
 
-cdef int record_resume(DeviceQueue device, bint answered) except -1:
-    """Take over what a dead process held; raises UsedIndexChanged."""
+cdef int record_resume(DeviceQueue device, bint answered, int answered_at) except -1:
+    """Take over what a dead process held; raises UsedIndexChanged, or UsedPositionChanged and KeptChainDamaged."""
     cdef device_ring *queue = &device.ring
     cdef uint64_t sequence
     cdef uint32_t head
     cdef list held = []
-    if record_settle(queue, answered) < 0:
+    if (packed_settle(queue, answered_at) if queue.packed else record_settle(queue, answered)) < 0:
         raise violation_error(&queue.broken)
     queue.next_sequence = iv_load64(queue.record + RECORD_NEXT_SEQUENCE)
     for head in range(queue.place.size):
@@ -132,7 +132,10 @@ cdef int record_resume(DeviceQueue device, bint answered) except -1:
         hint_taken(queue, head)
         queue.next_sequence = max(queue.next_sequence, sequence + 1)
     iv_store32(queue.record + RECORD_IN_FLIGHT_COUNT, queue.redo_count)
+    if queue.packed:
+        packed_restore(queue)
+    else:
+        queue.last_avail = queue.seen_avail = <uint16_t>(queue.used + queue.redo_count)
     # Last: until here the used index counts as possibly moved by the driver's side, for whoever has to do this again.
     iv_store32(queue.record + RECORD_RING_OWNER, queue.owner_word)
-    queue.last_avail = queue.seen_avail = <uint16_t>(queue.used + queue.redo_count)
     return 0

@@ -81,6 +81,44 @@ cdef dict VIOLATIONS = {
         "the owner word of a ring of {size} is {value:#x}, not {limit:#x}: the driver's side took the ring as one whose"
         " device is dead (docs/protocol.md, 7)",
     ),
+    LIST_NOT_AVAILABLE: (
+        errors.ListNotAvailable,
+        "slot {value} continues a list, but its flags {limit:#x} do not mark it available (virtio 1.4, 2.8.6)",
+    ),
+    RING_OVERRUN: (
+        errors.RingOverrun,
+        "slot {value} was made available while {limit} of {size} slots are in flight and leave no room for it"
+        " (virtio 1.4, 2.8.17)",
+    ),
+    INDIRECT_IN_LIST: (
+        errors.IndirectInList,
+        "buffer {value} has an indirect descriptor, flags {limit:#x}, in a list linked by NEXT (virtio 1.4, 2.8.19)",
+    ),
+    BUFFER_ID_OUTSIDE_QUEUE: (
+        errors.BufferIdOutsideQueue,
+        "buffer id {value} is not below the queue size {size} (virtio 1.4, 2.8.22)",
+    ),
+    BUFFER_ID_IN_FLIGHT: (
+        errors.BufferIdInFlight,
+        "buffer id {value} was made available again before it was used (virtio 1.4, 2.8.21)",
+    ),
+    USED_BUFFER_ID_OUTSIDE: (
+        errors.UsedIdOutsideQueue,
+        "used descriptor names buffer {value} of a queue of {size} (virtio 1.4, 2.8.22)",
+    ),
+    USED_BUFFER_ID_NOT_IN_FLIGHT: (
+        errors.UsedIdNotInFlight,
+        "used descriptor names buffer {value}, which the device does not hold (virtio 1.4, 2.8.22)",
+    ),
+    USED_POSITION_CHANGED: (
+        errors.UsedPositionChanged,
+        "the slot at used position {value:#x} is marked used, or is not in a ring of {size}; the device did not leave"
+        " it so (virtio 1.4, 2.8.1)",
+    ),
+    COPY_DAMAGED: (
+        errors.KeptChainDamaged,
+        "what is kept of buffer {value} does not fit a ring of {size}: {limit} (docs/protocol.md, 9)",
+    ),
 }
 
 

@@ -42,7 +42,7 @@ cdef struct chain_record:
     uint32_t table_length
     uint32_t readable           # how many segments
     uint32_t writable
-    uint16_t head
+    uint16_t head               # packed: buffer id
     uint16_t descriptors        # of the ring, an indirect one included
     bint again                  # a process that died had taken it before
 
@@ -72,7 +72,7 @@ cdef struct ring_place:
 cdef struct device_ring:
     bint packed                 # VIRTIO_F_RING_PACKED was negotiated
     ring_place place
-    uint16_t last_avail         # next available entry to take
+    uint16_t last_avail         # next available entry to take; packed: all of these are slots, bit 15 the wrap counter
     uint16_t seen_avail         # available index as last read; entries before it are published
     uint16_t used               # next used entry to write
     uint16_t published          # used index as the driver sees it
@@ -88,6 +88,14 @@ cdef struct device_ring:
     uint16_t *redo              # heads a process that died has left in flight, oldest first
     uint32_t redo_count
     uint32_t redo_next
+    uint32_t slots              # packed: in flight, those of chains pushed and not published included
+    uint32_t batch_slots        # packed: pushed and not published
+    uint16_t first_flags        # packed: of the first of these slots, for publish to store
+    uint32_t asked              # packed: device event suppression as last written
+    uint8_t *copies             # packed: descriptors of chains in flight, in the record; NULL = not kept
+    uint16_t *copy_next         # packed: by copy, the next one, of its chain or of those that are free
+    uint16_t copy_free
+    uint16_t copy_next_free     # packed: while a chain is being copied
     violation broken
     uint64_t chains
     uint64_t bytes
@@ -109,6 +117,9 @@ cdef struct driver_ring:
     uint8_t *visible            # by head: 1 once the device may complete it
     uint16_t *order             # by ring slot: head added there
     uint64_t *writable          # by head: bytes the device may write
+    uint32_t added              # packed: chains not published, the first ones of `order`
+    uint32_t added_slots        # packed: their slots
+    uint16_t first_flags        # packed: of the first of these slots, for publish to store
     bint callbacks
     violation broken
     uint64_t chains

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compiled core: a window of shared memory and both sides of a split virtqueue inside it.
+"""Compiled core: a window of shared memory and both sides of a virtqueue inside it, split or packed.
 
 Offsets and lengths are bytes; every offset counts from the start of the window. The other side of a window is never
 trusted: each value it can change is read once, checked, then used. Nothing here waits, and nothing releases the GIL.
@@ -71,7 +71,7 @@ class Chain:
 
     @property
     def head(self) -> int:
-        """Descriptor index that names the chain in the used ring."""
+        """Descriptor index, or buffer id of a packed ring, that names the chain when it is given back."""
     @property
     def sequence(self) -> int:
         """Order in which chains of the queue were taken, from 1; counts on where a queue keeps a record."""
@@ -108,16 +108,20 @@ class Chain:
 
 @final
 class DeviceQueue:
-    """Device side of a split virtqueue (virtio 1.4, 2.7).
+    """Device side of a virtqueue: split (virtio 1.4, 2.7), or packed (2.8) where VIRTIO_F_RING_PACKED was negotiated.
 
     `desc`, `driver` and `device` are the window offsets that the driver chose for descriptor table, available ring and
-    used ring. Rings, buffers and indirect tables must lie at `minimum` or above. `index` is where both ring indices
-    start: 0 for a new queue. Nothing is written to the window before the first push, enable or disable.
+    used ring; of a packed queue, for descriptor ring, driver and device event suppression. Rings, buffers and indirect
+    tables must lie at `minimum` or above. `index` is where both sides start, None for a new queue: an index, or a slot
+    of a packed ring with the wrap counter in bit 15. Nothing is written to the window before the first push, enable or
+    disable.
 
     `record` at `record_offset` is memory that outlives the process: a queue record and an in-flight record for each
     descriptor (docs/protocol.md, 9). With `resume` the queue goes on where the one before left it: what that held comes
     out of `pop` once more, oldest first and checked again, and `index` does not count. Without, the record begins anew.
-    With `answered` as well, a used index that moved on tells that the driver's stand-in has answered everything.
+    With `answered` as well, a used index that moved on tells that the driver's stand-in has answered everything. Of a
+    packed queue `answered_at` is the position up to which it has; None = it has not. A packed queue also keeps copies
+    of descriptors there, behind as many in-flight records as the record says that the largest ring has.
 
     `owner` is where the window says who may write the used ring, `owner_word` what stands there while that is this
     queue (docs/protocol.md, 6). Where it changes, nothing is written to the ring any more and the queue is broken
@@ -125,7 +129,9 @@ class DeviceQueue:
 
     Raises:
         UsedIndexChanged: on resume, the used index is not what the record says.
-        RingSizeInvalid: `size` is not a power of two from 1 to 32768.
+        UsedPositionChanged: on resume, the packed ring is not as the record says.
+        KeptChainDamaged: on resume, the record of a packed chain contradicts itself.
+        RingSizeInvalid: `size` is not from 1 to 32768, or of a split queue not a power of two.
         RingAddressInvalid: a part is misaligned, not inside the window, or below `minimum`.
     """
 
@@ -139,12 +145,14 @@ class DeviceQueue:
         *,
         event_idx: bool,
         indirect: bool,
-        index: int = 0,
+        packed: bool = False,
+        index: int | None = None,
         minimum: int = 0,
         record: Window | None = None,
         record_offset: int = 0,
         resume: bool = False,
         answered: bool = False,
+        answered_at: int | None = None,
         owner: int = 0,
         owner_word: int = 0,
         hint: int = 0,
@@ -152,17 +160,20 @@ class DeviceQueue:
     @property
     def window(self) -> Window: ...
     @property
+    def packed(self) -> bool:
+        """Whether the ring is packed."""
+    @property
     def size(self) -> int:
         """Descriptors in the ring."""
     @property
     def desc(self) -> int:
-        """Window offset of the descriptor table."""
+        """Window offset of the descriptor table or ring."""
     @property
     def driver(self) -> int:
-        """Window offset of the available ring."""
+        """Window offset of the available ring, or driver event suppression."""
     @property
     def device(self) -> int:
-        """Window offset of the used ring."""
+        """Window offset of the used ring, or device event suppression."""
     @property
     def resumed(self) -> bool:
         """Whether it goes on for the driver of a process that was killed."""
@@ -171,7 +182,7 @@ class DeviceQueue:
         """Chains popped and not pushed."""
     @property
     def index(self) -> int:
-        """Used index, 16 bits: where the next pushed chain goes, published or not."""
+        """Used index, or position of a packed ring, 16 bits: where the next pushed chain goes, published or not."""
     @property
     def broken(self) -> bool:
         """Whether the driver broke a rule: pop, pending and enable_notifications then raise the same violation."""
@@ -207,13 +218,15 @@ class DeviceQueue:
         """Tell the driver that notifications are not needed (virtio 1.4, 2.7.10)."""
 
     def pending(self) -> int:
-        """Chains available and not popped. Raises AvailableIndexJump like pop."""
+        """Chains available and not popped; of those in a packed ring only the first one counts. Raises AvailableIndexJump
+        and RingOverrun like pop.
+        """
 
 @final
 class DriverQueue:
-    """Driver side of a split virtqueue (virtio 1.4, 2.7).
+    """Driver side of a virtqueue: split (virtio 1.4, 2.7), or packed (2.8) where VIRTIO_F_RING_PACKED was negotiated.
 
-    Making one zeroes all three parts of the ring. `index` is where both ring indices start; a device expects 0.
+    Making one zeroes all three parts of the ring. `index` is where both sides start; a device expects None.
     Callbacks are on at first. Raises RingSizeInvalid and RingAddressInvalid.
     """
 
@@ -227,10 +240,14 @@ class DriverQueue:
         *,
         event_idx: bool,
         indirect: bool,
-        index: int = 0,
+        packed: bool = False,
+        index: int | None = None,
     ) -> None: ...
     @property
     def window(self) -> Window: ...
+    @property
+    def packed(self) -> bool:
+        """Whether the ring is packed."""
     @property
     def size(self) -> int:
         """Descriptors in the ring."""
@@ -271,7 +288,7 @@ class DriverQueue:
         """
 
     def publish(self) -> bool:
-        """Make added chains visible. True: the device wants a notification (virtio 1.4, 2.7.13.4)."""
+        """Make added chains visible. True: the device wants a notification (virtio 1.4, 2.7.13.4 and 2.8.21.2)."""
 
     def get(self) -> tuple[object, int] | None:
         """Token and bytes written of the next chain that came back, or None.

@@ -22,7 +22,7 @@ class RingAddressInvalid(RingViolation):
 
 
 class RingSizeInvalid(RingViolation):
-    """A queue size is not a power of two from 1 to 32768 (virtio 1.4, 2.7)."""
+    """A queue size is not from 1 to 32768, or not a power of two in a split ring (virtio 1.4, 2.7 and 2.8.10.1)."""
 
 
 class AvailableIndexJump(RingViolation):
@@ -82,11 +82,11 @@ class UsedIndexJump(RingViolation):
 
 
 class UsedIdOutsideQueue(RingViolation):
-    """A used entry names a descriptor that the queue does not have (virtio 1.4, 2.7.8)."""
+    """A used entry names a descriptor or buffer that the queue does not have (virtio 1.4, 2.7.8 and 2.8.22)."""
 
 
 class UsedIdNotInFlight(RingViolation):
-    """A used entry names a descriptor that heads no chain the device holds (virtio 1.4, 2.7.8)."""
+    """A used entry names no chain that the device holds (virtio 1.4, 2.7.8 and 2.8.22)."""
 
 
 class UsedLengthTooLarge(RingViolation):
@@ -99,6 +99,34 @@ class UsedIndexChanged(RingViolation):
 
 class RingTaken(RingViolation):
     """The front-end's stand-in took the used ring, for the back-end stood still too long (docs/protocol.md, 7)."""
+
+
+class ListNotAvailable(RingViolation):
+    """A list of a packed ring continues at a descriptor that is not available (virtio 1.4, 2.8.6)."""
+
+
+class RingOverrun(RingViolation):
+    """A driver made more slots of a packed ring available than were free (virtio 1.4, 2.8.17)."""
+
+
+class IndirectInList(RingViolation):
+    """An indirect descriptor of a packed ring is linked to others by NEXT (virtio 1.4, 2.8.19)."""
+
+
+class BufferIdOutsideQueue(RingViolation):
+    """A buffer id of a packed ring is not below the queue size (virtio 1.4, 2.8.22)."""
+
+
+class BufferIdInFlight(RingViolation):
+    """A buffer id was made available again while the device still held it (virtio 1.4, 2.8.21)."""
+
+
+class UsedPositionChanged(RingViolation):
+    """A packed ring is not as a device that died left it (docs/protocol.md, 9): it cannot be resumed."""
+
+
+class KeptChainDamaged(RingViolation):
+    """What is kept of a packed chain in flight contradicts itself (docs/protocol.md, 9): it cannot be resumed."""
 
 
 class RingFull(IvshmemVirtioError):

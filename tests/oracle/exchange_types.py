@@ -32,7 +32,16 @@ class Exchange(Protocol):
     """The harness module. The run functions return a digest of the bytes that went from driver to device."""
 
     def LinuxDriver(
-        self, window: Window, size: int, *, indirect: bool, event_idx: bool, rings: int, tables: int, end: int
+        self,
+        window: Window,
+        size: int,
+        *,
+        indirect: bool,
+        event_idx: bool,
+        rings: int,
+        tables: int,
+        end: int,
+        packed: bool = False,
     ) -> LinuxDriver: ...
     def LinuxDevice(
         self, window: Window, size: int, desc: int, avail: int, used: int, *, event_idx: bool

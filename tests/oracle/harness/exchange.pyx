@@ -67,7 +67,7 @@ cdef extern from "kernel_window.h" nogil:
 
 cdef extern from "kernel_driver.h" nogil:
     struct kernel_driver
-    kernel_driver *kernel_driver_new(unsigned size, bint indirect, bint event_idx)
+    kernel_driver *kernel_driver_new(unsigned size, bint packed, bint indirect, bint event_idx)
     void kernel_driver_delete(kernel_driver *driver)
     uint64_t kernel_driver_desc(kernel_driver *driver)
     uint64_t kernel_driver_avail(kernel_driver *driver)
@@ -111,11 +111,11 @@ cdef class LinuxDriver:
     cdef unsigned size
 
     def __cinit__(self, Window window, unsigned size, *, bint indirect, bint event_idx, size_t rings, size_t tables,
-                  size_t end):
+                  size_t end, bint packed=False):
         self.window = window
         self.size = size
         window_use(window.base, rings, tables, end)
-        self.driver = kernel_driver_new(size, indirect, event_idx)
+        self.driver = kernel_driver_new(size, packed, indirect, event_idx)
         if self.driver is NULL:
             raise MemoryError("the kernel could not create a ring in the window")
 

@@ -32,13 +32,15 @@ static bool notify(struct virtqueue *queue)
     return true;
 }
 
-struct kernel_driver *kernel_driver_new(unsigned size, bool indirect, bool event_idx)
+struct kernel_driver *kernel_driver_new(unsigned size, bool packed, bool indirect, bool event_idx)
 {
     struct kernel_driver *driver = calloc(1, sizeof *driver);
 
     if (!driver)
         return NULL;
     driver->device.features = 1ULL << VIRTIO_F_VERSION_1;
+    if (packed)
+        driver->device.features |= 1ULL << VIRTIO_F_RING_PACKED;
     if (indirect)
         driver->device.features |= 1ULL << VIRTIO_RING_F_INDIRECT_DESC;
     if (event_idx)

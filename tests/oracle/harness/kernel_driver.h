@@ -10,7 +10,7 @@
 
 struct kernel_driver;
 
-struct kernel_driver *kernel_driver_new(unsigned size, bool indirect, bool event_idx);
+struct kernel_driver *kernel_driver_new(unsigned size, bool packed, bool indirect, bool event_idx);
 void kernel_driver_delete(struct kernel_driver *driver);
 uint64_t kernel_driver_desc(struct kernel_driver *driver);
 uint64_t kernel_driver_avail(struct kernel_driver *driver);
