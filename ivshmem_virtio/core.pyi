@@ -218,8 +218,8 @@ class DeviceQueue:
         """Tell the driver that notifications are not needed (virtio 1.4, 2.7.10)."""
 
     def pending(self) -> int:
-        """Chains available and not popped; of those in a packed ring only the first one counts. Raises AvailableIndexJump
-        and RingOverrun like pop.
+        """Chains available and not popped; of those in a packed ring only the first one counts. Raises
+        AvailableIndexJump and RingOverrun like pop.
         """
 
 @final

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 STATE_MAGIC = b"IVSHMVST"
-STATE_VERSION = 4
+STATE_VERSION = 5
 IDENTITY_SIZE = 32
 
 
@@ -61,7 +61,7 @@ class RingLayout(IntEnum):
 
 
 class QueueRecord(IntEnum):
-    """One queue; its in-flight records follow."""
+    """One queue; its in-flight records follow, then its copies of descriptors."""
 
     RING_LAYOUT = 0x00
     RING_SIZE = 0x04
@@ -91,6 +91,24 @@ class InFlightRecord(IntEnum):
     TABLE_LENGTH = 0x0C
     TABLE_OFFSET = 0x10
     COMMITTED = 0x18
+    FIRST_COPY = 0x1C
 
 
 IN_FLIGHT_RECORD_SIZE = 32
+
+
+class CopiedDescriptor(IntEnum):
+    """A descriptor of a packed chain in flight; behind the in-flight records, one for each of the largest ring."""
+
+    COPY_ADDRESS = 0x00
+    COPY_LENGTH = 0x08
+    COPY_FLAGS = 0x0C
+    COPY_NEXT = 0x0E
+
+
+COPY_SIZE = 16
+
+
+def queue_record_length(largest: int) -> int:
+    """Bytes of a queue record with everything kept of a ring of at most ``largest`` descriptors."""
+    return QUEUE_RECORD_SIZE + largest * (IN_FLIGHT_RECORD_SIZE + COPY_SIZE)

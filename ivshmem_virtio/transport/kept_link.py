@@ -9,12 +9,11 @@ from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import LINE_SIZE, round_up
 from ivshmem_virtio.transport.kept_layout import (
     IDENTITY_SIZE,
-    IN_FLIGHT_RECORD_SIZE,
     LINK_RECORD_SIZE,
-    QUEUE_RECORD_SIZE,
     LinkRecord,
     QueueRecord,
     RingLayout,
+    queue_record_length,
 )
 from ivshmem_virtio.transport.queue_state import QueueState
 
@@ -41,7 +40,7 @@ class KeptLink:
         end = offset + LINK_RECORD_SIZE
         for size in queue_sizes:
             self._queues.append(end)
-            end += QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
+            end += queue_record_length(size)
         self._config = end
         self._memory = end + round_up(config_length, LINE_SIZE)
         self._config_kept: bytes | None = None
@@ -49,7 +48,7 @@ class KeptLink:
     @staticmethod
     def length(queue_sizes: Sequence[int], config_length: int = 0, memory_length: int = 0) -> int:
         """Bytes of a link record with its queue records, its configuration space and the memory of its device."""
-        queues = sum(QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE for size in queue_sizes)
+        queues = sum(map(queue_record_length, queue_sizes))
         return LINK_RECORD_SIZE + queues + round_up(config_length, LINE_SIZE) + round_up(memory_length, LINE_SIZE)
 
     @classmethod
@@ -60,7 +59,7 @@ class KeptLink:
         for _ in range(window.load32(offset + LinkRecord.LINK_QUEUES)):
             size = window.load32(record + QueueRecord.RING_LARGEST)
             sizes.append(size)
-            record += QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
+            record += queue_record_length(size)
         config_length = window.load32(offset + LinkRecord.LINK_CONFIG_LENGTH)
         memory_length = window.load64(offset + LinkRecord.LINK_MEMORY_LENGTH)
         kept = cls(window, offset, sizes, config_length, memory_length)
@@ -227,7 +226,7 @@ class KeptLink:
         record = self._queues[queue.index]
         if not queue.enabled:
             self.window.store32(record + QueueRecord.RING_ENABLED, 0)
-        self.window.store32(record + QueueRecord.RING_LAYOUT, RingLayout.SPLIT)
+        self.window.store32(record + QueueRecord.RING_LAYOUT, RingLayout.PACKED if queue.packed else RingLayout.SPLIT)
         self.window.store32(record + QueueRecord.RING_SIZE, queue.size)
         self.window.store64(record + QueueRecord.RING_DESC, queue.desc)
         self.window.store64(record + QueueRecord.RING_DRIVER, queue.driver)

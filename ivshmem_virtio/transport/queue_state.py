@@ -27,6 +27,8 @@ class QueueState:
     driver: int = 0
     device: int = 0
     queue: Queue | None = None
+    packed: bool = False
+    """The layout the driver accepted for all of its queues."""
 
     def __post_init__(self) -> None:
         self.reset()
@@ -91,6 +93,7 @@ class QueueState:
             self.desc,
             self.driver,
             self.device,
+            packed=self.packed,
             event_idx=bool(features & Feature.EVENT_IDX),
             indirect=bool(features & Feature.INDIRECT_DESC),
             minimum=minimum,

@@ -32,7 +32,14 @@ from ivshmem_virtio.link.layout import (
 from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.transport import features, transaction
 from ivshmem_virtio.transport import kept_layout as state
-from ivshmem_virtio.transport.kept_layout import InFlightRecord, LinkRecord, QueueRecord, RingLayout, StateHeader
+from ivshmem_virtio.transport.kept_layout import (
+    CopiedDescriptor,
+    InFlightRecord,
+    LinkRecord,
+    QueueRecord,
+    RingLayout,
+    StateHeader,
+)
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
 from tests.unit import protocol_tables
@@ -48,6 +55,7 @@ OFFSETS: dict[str, type[IntEnum]] = {
     "link record field": LinkRecord,
     "queue record field": QueueRecord,
     "in-flight record field": InFlightRecord,
+    "copied descriptor field": CopiedDescriptor,
 }
 VALUES: dict[str, type[IntEnum] | type[IntFlag]] = {"state": State, "capability": Capability}
 IN_A_CELL: dict[tuple[str, str], type[IntEnum]] = {
@@ -58,7 +66,8 @@ IN_A_CELL: dict[tuple[str, str], type[IntEnum]] = {
 ROOM = {"field": 0x40, "entry field": layout.DIRECTORY_ENTRY_SIZE, "line 0 field": 64, "line 1 field": 64,
         "queue line field": 64, "state field": 0x40, "link record field": state.LINK_RECORD_SIZE,
         "queue record field": state.QUEUE_RECORD_SIZE,
-        "in-flight record field": state.IN_FLIGHT_RECORD_SIZE}  # fmt: skip
+        "in-flight record field": state.IN_FLIGHT_RECORD_SIZE,
+        "copied descriptor field": state.COPY_SIZE}  # fmt: skip
 ONE_OF_EACH = re.compile(r"(\d+) ([a-z][a-z' -]*?)(?:,|$)")
 
 
