@@ -2,6 +2,7 @@
 """Load for the benchmarks, compiled: it drives any device, ours or a peer's. Documentation stands in generator.pyi."""
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
@@ -17,6 +18,7 @@ include "system.pxi"
 include "histogram.pxi"
 include "bell.pxi"
 include "blk_load.pxi"
+include "frame_load.pxi"
 include "cache_line.pxi"
 include "copies.pxi"
 include "eventfd_trips.pxi"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -56,6 +57,14 @@ class Child:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    def stand_still(self) -> None:
+        """Take it off its processor, for a program that spins even with nothing to do."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        self._process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
         """End it at once. May be called twice."""

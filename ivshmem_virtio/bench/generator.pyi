@@ -42,6 +42,35 @@ class BlkLoad:
         ``call`` whenever nothing has come back. Latencies are taken at depth 1 only."""
 
 @final
+class FrameLoad:
+    """Sends frames on one network port's transmit queue and receives them on another's receive queue; both are its own
+    from then on.
+
+    Each queue's buffers lie from its base on, 2048 bytes for each descriptor; ``addresses`` are destination and source.
+    At most ``burst`` frames go each way between two looks at whether the device wants to be kicked.
+
+    Raises ValueError for addresses of another length than 12, OutsideWindow for a base without that room.
+    """
+
+    def __init__(
+        self,
+        out: DriverQueue,
+        out_kick: int,
+        out_base: int,
+        into: DriverQueue,
+        into_kick: int,
+        into_base: int,
+        *,
+        addresses: bytes,
+        burst: int = 32,
+    ) -> None: ...
+    def run(self, frame: int, seconds: float) -> tuple[Outcome, int]:
+        """Send frames of so many bytes as fast as the device takes them; what was received, and how many were sent.
+
+        A frame of another length than was sent counts as an error. Buffers to receive into stay with the device.
+        """
+
+@final
 class CacheLine:
     """Two words in lines of their own, for two threads on two processors."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Our service with one block device, as a user runs it, for the load."""
+"""Our service as a user runs it, on one processor, and the driver's end of its links."""
 
 from __future__ import annotations
 
@@ -7,92 +7,111 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from ivshmem_virtio.bench.loaded_disk import LoadedDisk
-from ivshmem_virtio.link.layout import Header
+from ivshmem_virtio.link.layout import Header, LinkLayout
 from ivshmem_virtio.peer.client import IvshmemClient
+from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.driver.attach import ServerPeer, choose_link
+from ivshmem_virtio.transport.driver.queue import DriverVirtqueue
 from ivshmem_virtio.transport.driver.transport import DriverTransport
-from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.vm.service import ServiceProcess
 
 SECONDS = 30.0
-SECTOR = 512
-"""Bytes a block device counts in."""
 KICKS_A_SECOND = 10_000_000
 """Without this the default share of doorbells a guest has would be measured, not what a doorbell costs."""
 
-CONFIGURATION = """\
+SERVICE = """\
 [service]
-name = "{name}"
+name = "bench-{unique}"
 runtime_dir = "run"
-
+"""
+GUEST = """
 [[guest]]
-name = "guest"
-region = "256M"
-vectors = 8
+name = "{name}"
+region = "{region}"
+vectors = {vectors}
 doorbell_rate = {kicks}
-
+"""
+DEVICE = """
   [[guest.device]]
-  type = "blk"
-  name = "disk"
-  window = "160M"
-  queue_size = 512
 {keys}
 """
 
 
-def configuration(name: str, keys: Mapping[str, object]) -> str:
-    """A service with one disk, which has these further keys."""
-    # A text, number or truth reads the same in TOML as in JSON.
-    lines = [f"  {key} = {json.dumps(value)}" for key, value in keys.items()]
-    return CONFIGURATION.format(name=name, kicks=KICKS_A_SECOND, keys="\n".join(lines))
+def service_text() -> str:
+    """The head of a configuration; the service has a name nobody else uses."""
+    return SERVICE.format(unique=f"{os.getpid()}-{uuid.uuid4().hex[:6]}")
+
+
+def guest_text(name: str, region: str, *devices: Mapping[str, object], vectors: int = 8) -> str:
+    """A guest with these devices."""
+    return GUEST.format(name=name, region=region, vectors=vectors, kicks=KICKS_A_SECOND) + "".join(
+        DEVICE.format(keys="\n".join(f"  {key} = {_toml(value)}" for key, value in keys.items())) for keys in devices
+    )
+
+
+def _toml(value: object) -> str:
+    """A text, number, truth or list of them reads the same in TOML as in JSON; a table does not."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+    return json.dumps(value)
 
 
 @contextmanager
-def own_disk(
-    folder: Path, keys: Mapping[str, object], name: str, *, processor: int, features: int = Feature.EVENT_IDX
-) -> Iterator[LoadedDisk]:
-    """``ivshmem-virtio serve`` in ``folder`` on one processor, and its disk's first queue."""
+def service(folder: Path, text: str, *, processor: int) -> Iterator[ServiceProcess]:
+    """``ivshmem-virtio serve`` on that configuration, all of it on one processor."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "service.toml"
-    config.write_text(configuration(f"bench-{os.getpid()}-{uuid.uuid4().hex[:6]}", keys))
-    with ExitStack() as stack:
-        before = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {processor})
-        try:
-            stack.enter_context(ServiceProcess(["serve", str(config)], folder))
-        finally:
-            os.sched_setaffinity(0, before)
-        client = stack.enter_context(IvshmemClient.attach(folder / "run" / "guest.sock", timeout=SECONDS))
-        yield stack.enter_context(_driven(client, name, features))
+    config.write_text(text)
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {processor})
+    try:
+        started = ServiceProcess(["serve", str(config)], folder)
+    finally:
+        os.sched_setaffinity(0, before)
+    with started:
+        yield started
 
 
 @contextmanager
-def _driven(client: IvshmemClient, name: str, features: int) -> Iterator[LoadedDisk]:
+def guest(folder: Path, name: str) -> Iterator[IvshmemClient]:
+    """The guest's place at its service."""
+    with IvshmemClient.attach(folder / "run" / f"{name}.sock", timeout=SECONDS) as client:
+        yield client
+
+
+@dataclass(frozen=True)
+class Driven:
+    """A link whose device was met; ``kick`` is the doorbell of the back-end for a queue."""
+
+    client: IvshmemClient
+    layout: LinkLayout
+    link: Link
+    transport: DriverTransport
+
+    def kick(self) -> int:
+        """Eventfd that rings the back-end for the queue that was set up last."""
+        vector = self.layout.backend_vector + self.link.window.load16(Header.QUEUE_DEVICE_VECTOR)
+        return self.client.doorbells(self.layout.backend_peer)[vector]
+
+    def call(self, queue: DriverVirtqueue) -> int:
+        """Eventfd that is readable when the device returned buffers of a queue."""
+        return self.link.fileno(queue.vector)
+
+
+@contextmanager
+def driven(client: IvshmemClient, link_name: str) -> Iterator[Driven]:
+    """Meet the device of a link; the caller negotiates."""
     peer = ServerPeer(client, SECONDS)
-    layout = choose_link(peer.links(), "disk")
+    layout = choose_link(peer.links(), link_name)
     link = peer.attach(layout)
     transport = DriverTransport(link, peer_id=peer.peer_id, seconds=SECONDS)
     try:
         transport.bring_up()
-        transport.negotiate(features)
-        queue = transport.setup_queue(0)
-        capacity = int.from_bytes(transport.read_config(0, 8), "little") * SECTOR
-        kick = client.doorbells(layout.backend_peer)[
-            layout.backend_vector + link.window.load16(Header.QUEUE_DEVICE_VECTOR)
-        ]
-        room = 130 << 20
-        base = transport.pool.allocate(room)
-        transport.ready()
-        yield LoadedDisk(name, queue.ring, kick, link.fileno(queue.vector), base, room, capacity)
+        yield Driven(client, layout, link, transport)
     finally:
         transport.close()
         link.close()
-
-
-def null_disk(*, polls: bool) -> dict[str, object]:
-    """Keys of a disk that answers at once and touches no data."""
-    return {"backend": "null", "poll": polls}

@@ -15,6 +15,7 @@ SUITES: Mapping[str, str] = {
     "kick": "ivshmem_virtio.bench.suites.kick:run",
     "ring": "ivshmem_virtio.bench.suites.ring:run",
     "blk": "ivshmem_virtio.bench.suites.blk:run",
+    "net": "ivshmem_virtio.bench.suites.net:run",
 }
 """By name: the function that is given the run and compares whatever the suite is about."""
 

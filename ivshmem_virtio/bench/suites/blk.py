@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ivshmem_virtio.bench.generator import pread_loop
 from ivshmem_virtio.bench.loaded_disk import LoadedDisk, Work
-from ivshmem_virtio.bench.own_service import own_disk
+from ivshmem_virtio.bench.own_disk import own_disk
 from ivshmem_virtio.bench.peer_disk import peer_disk
 from ivshmem_virtio.bench.run import Case, Figure, Run
 from ivshmem_virtio.bench.storage_daemon import SOCKET, file_node, storage_daemon

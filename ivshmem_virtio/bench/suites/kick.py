@@ -14,7 +14,7 @@ from functools import partial
 from ivshmem_virtio.bench.child import Child
 from ivshmem_virtio.bench.generator import eventfd_trips
 from ivshmem_virtio.bench.loaded_disk import LoadedDisk, Work
-from ivshmem_virtio.bench.own_service import null_disk, own_disk
+from ivshmem_virtio.bench.own_disk import null_disk, own_disk
 from ivshmem_virtio.bench.run import Case, Figure, Run
 
 SMALLEST = Work(depth=1, size=512)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from ivshmem_virtio.bench.loaded_disk import LoadedDisk, Work
-from ivshmem_virtio.bench.own_service import null_disk, own_disk
+from ivshmem_virtio.bench.own_disk import null_disk, own_disk
 from ivshmem_virtio.bench.peer_disk import peer_disk
 from ivshmem_virtio.bench.run import Case, Figure, Run
 from ivshmem_virtio.bench.storage_daemon import SOCKET, null_node, storage_daemon

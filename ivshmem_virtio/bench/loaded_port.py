@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""A network port with both queues up, ready for the load: the same whoever serves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ivshmem_virtio.bench.errors import RequestsFailed
+from ivshmem_virtio.bench.generator import FrameLoad
+from ivshmem_virtio.bench.outcome import Outcome
+from ivshmem_virtio.core import DriverQueue
+
+QUEUE_SIZE = 256
+BUFFER_BYTES = 2048
+QUEUE_BYTES = QUEUE_SIZE * BUFFER_BYTES
+"""Room for the buffers of one queue."""
+RECEIVE, TRANSMIT = 0, 1
+"""Queues of a port (virtio 1.4, 5.1.2)."""
+
+
+@dataclass(frozen=True)
+class LoadedQueue:
+    """``base``: where ``QUEUE_BYTES`` for its buffers begin."""
+
+    ring: DriverQueue
+    kick: int
+    base: int
+
+
+@dataclass(frozen=True)
+class LoadedPort:
+    """One port, and its address."""
+
+    name: str
+    receive: LoadedQueue
+    transmit: LoadedQueue
+    mac: bytes
+
+
+class Wire:
+    """Frames from one port to another. There can be one such wire for two ports, for their queues are its own."""
+
+    def __init__(self, source: LoadedPort, target: LoadedPort) -> None:
+        self._name = source.name
+        out, into = source.transmit, target.receive
+        self._load = FrameLoad(
+            out.ring, out.kick, out.base, into.ring, into.kick, into.base, addresses=target.mac + source.mac
+        )
+
+    def run(self, frame: int, seconds: float) -> tuple[Outcome, int]:
+        """Frames of so many bytes that arrived, and how many were sent; raises RequestsFailed for one that was not as sent."""
+        outcome, sent = self._load.run(frame, seconds)
+        if outcome.errors or not outcome.requests:
+            raise RequestsFailed(
+                f"{self._name}: of {sent} frames {outcome.requests} arrived, and {outcome.errors} had a wrong length"
+            )
+        return outcome, sent

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""A block device of our service's, for the load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ivshmem_virtio.bench.loaded_disk import QUEUE_SIZE, LoadedDisk
+from ivshmem_virtio.bench.own_service import driven, guest, guest_text, service, service_text
+from ivshmem_virtio.transport.features import Feature
+
+ROOM = 130 << 20
+"""128 requests of 1 MiB and what goes with them."""
+SECTOR = 512
+"""Bytes a block device counts in."""
+
+
+def null_disk(*, polls: bool) -> dict[str, object]:
+    """Keys of a disk that answers at once and touches no data."""
+    return {"backend": "null", "poll": polls}
+
+
+@contextmanager
+def own_disk(
+    folder: Path, keys: Mapping[str, object], name: str, *, processor: int, features: int = Feature.EVENT_IDX
+) -> Iterator[LoadedDisk]:
+    """A service of its own with one disk that has these keys, and the disk's first queue."""
+    device = {"type": "blk", "name": "disk", "window": "160M", "queue_size": QUEUE_SIZE, **keys}
+    text = service_text() + guest_text("guest", "256M", device)
+    with ExitStack() as stack:
+        stack.enter_context(service(folder, text, processor=processor))
+        disk = stack.enter_context(driven(stack.enter_context(guest(folder, "guest")), "disk"))
+        transport = disk.transport
+        transport.negotiate(features)
+        queue = transport.setup_queue(0)
+        kick = disk.kick()
+        base = transport.pool.allocate(ROOM)
+        capacity = int.from_bytes(transport.read_config(0, 8), "little") * SECTOR
+        transport.ready()
+        yield LoadedDisk(name, queue.ring, kick, disk.call(queue), base, ROOM, capacity)

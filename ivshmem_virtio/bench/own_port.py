@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""Network ports of our service's on one switch, for the load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ivshmem_virtio.bench.loaded_port import QUEUE_BYTES, QUEUE_SIZE, RECEIVE, TRANSMIT, LoadedPort, LoadedQueue
+from ivshmem_virtio.bench.own_service import Driven, driven, guest, guest_text, service, service_text
+from ivshmem_virtio.transport.driver.net import FEATURE_MAC
+from ivshmem_virtio.transport.features import Feature
+
+
+@contextmanager
+def own_ports(
+    folder: Path, count: int, *, processor: int, features: int = Feature.EVENT_IDX
+) -> Iterator[Sequence[LoadedPort]]:
+    """So many guests with one interface each, all on the same switch."""
+    device = {"type": "net", "name": "lan", "via": {"switch": "lan"}, "queue_size": QUEUE_SIZE, "window": "8M"}
+    names = [f"guest{number}" for number in range(count)]
+    text = service_text() + "".join(guest_text(name, "16M", device) for name in names)
+    with ExitStack() as stack:
+        stack.enter_context(service(folder, text, processor=processor))
+        ports = []
+        for name in names:
+            port = stack.enter_context(driven(stack.enter_context(guest(folder, name)), "lan"))
+            ports.append(_port(port, name, features))
+        yield ports
+
+
+def _port(port: Driven, name: str, features: int) -> LoadedPort:
+    transport = port.transport
+    transport.negotiate(features | FEATURE_MAC)
+    queues = []
+    for number in (RECEIVE, TRANSMIT):
+        ring = transport.setup_queue(number).ring
+        queues.append(LoadedQueue(ring, port.kick(), transport.pool.allocate(QUEUE_BYTES)))
+    mac = transport.read_config(0, 6)
+    transport.ready()
+    return LoadedPort(name, queues[RECEIVE], queues[TRANSMIT], mac)

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""A network port of a vhost-user daemon's, and dpdk-testpmd as a switch of two such ports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ivshmem_virtio.bench.child import Child
+from ivshmem_virtio.bench.loaded_port import QUEUE_BYTES, QUEUE_SIZE, RECEIVE, TRANSMIT, LoadedPort, LoadedQueue
+from ivshmem_virtio.core import DriverQueue, Window
+from ivshmem_virtio.link.layout import SplitPlacement, round_up
+from ivshmem_virtio.vhost_user.front_end import FrontEnd
+from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
+from ivshmem_virtio.vhost_user.vring import RingPlace
+from ivshmem_virtio.vm.packages import tool
+
+WINDOW = 8 << 20
+SOCKETS = ("port0.sock", "port1.sock")
+
+
+def forwarder(folder: Path, *, processor: int, prefix: Sequence[str] = ()) -> Child:
+    """dpdk-testpmd that passes on what comes in at one of ``SOCKETS`` in ``folder`` at the other. It always spins."""
+    sockets = [folder / name for name in SOCKETS]
+    ports = [f"--vdev=net_vhost{number},iface={path},queues=1" for number, path in enumerate(sockets)]
+    command = [*prefix, tool("dpdk-testpmd", "dpdk-dev"), "--lcores", f"0@{processor},1@{processor}"]
+    command += ["--no-huge", "-m", "300", "--no-pci", "--no-telemetry", "--file-prefix", f"bench{os.getpid()}", *ports]
+    command += ["--", "--nb-cores=1", "--forward-mode=io", "--total-num-mbufs=32768", "--auto-start"]
+    command += ["--stats-period", "60", "--no-lsc-interrupt"]
+    return Child(command, folder / "testpmd.log", lambda: all(path.exists() for path in sockets))
+
+
+@contextmanager
+def peer_port(socket: Path, name: str, mac: bytes) -> Iterator[LoadedPort]:
+    """Attach to a port, with a window of its own."""
+    with ExitStack() as stack:
+        memory = os.memfd_create("bench", os.MFD_CLOEXEC)
+        stack.callback(os.close, memory)
+        os.truncate(memory, WINDOW)
+        window = Window(memory, 0, WINDOW)
+        stack.callback(window.close)
+        daemon = stack.enter_context(FrontEnd.connect(socket, SharedSlice(memory, 0, WINDOW)))
+        daemon.negotiate(0)
+        queues = [_queue(daemon, window, number) for number in (RECEIVE, TRANSMIT)]
+        yield LoadedPort(name, queues[RECEIVE], queues[TRANSMIT], mac)
+        daemon.check()
+
+
+def _queue(daemon: FrontEnd, window: Window, number: int) -> LoadedQueue:
+    start = number * (QUEUE_BYTES + (1 << 20))
+    place = SplitPlacement.at(start, QUEUE_SIZE)
+    ring = DriverQueue(window, QUEUE_SIZE, place.desc, place.driver, place.device, event_idx=False, indirect=False)
+    vring = daemon.start_vring(number, RingPlace(QUEUE_SIZE, place.desc, place.driver, place.device))
+    os.eventfd_write(vring.kick, 1)
+    return LoadedQueue(ring, vring.kick, round_up(place.end, 4096))

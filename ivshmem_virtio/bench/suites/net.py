@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""Suite ``net``: frames from one window to another through our switch, beside dpdk-testpmd between two vhost ports.
+
+One thread drives both ports on one processor, the switch is on the other. testpmd passes on whatever comes, our switch
+looks at addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from ivshmem_virtio.bench.child import Child
+from ivshmem_virtio.bench.loaded_port import Wire
+from ivshmem_virtio.bench.own_port import own_ports
+from ivshmem_virtio.bench.peer_port import SOCKETS, forwarder, peer_port
+from ivshmem_virtio.bench.run import Case, Figure, Run
+
+FRAMES = (64, 1500)
+PEER = "dpdk-testpmd io, vhost"
+MACS = (bytes.fromhex("020000000001"), bytes.fromhex("020000000002"))
+
+
+def run(bench: Run) -> None:
+    """Small and large frames, one way."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(bench.scratch())
+        processor = bench.processors.device
+        source, target = stack.enter_context(own_ports(folder / "ours", 2, processor=processor))
+        ours = Wire(source, target)
+        testpmd = stack.enter_context(forwarder(folder, processor=processor))
+        bench.commands.append(testpmd.command)
+        near, far = (
+            stack.enter_context(peer_port(folder / socket, PEER, mac))
+            for socket, mac in zip(SOCKETS, MACS, strict=True)
+        )
+        peer = Wire(near, far)
+        stack.enter_context(_standing(testpmd))
+        for frame in FRAMES:
+            case = Case("net", f"{frame} B through the switch", "frame/s", PEER)
+            bench.compare(case, partial(_rate, ours, frame), partial(_peer_rate, testpmd, peer, frame))
+
+
+@contextmanager
+def _standing(testpmd: Child) -> Iterator[None]:
+    """It spins on the processor that ours needs, so it stands still unless measured."""
+    testpmd.stand_still()
+    try:
+        yield
+    finally:
+        testpmd.go_on()
+
+
+def _rate(wire: Wire, frame: int, seconds: float) -> Figure:
+    outcome, sent = wire.run(frame, seconds)
+    return Figure(outcome.rate, {"sent/s": sent / outcome.seconds, "kicks": outcome.kicks / outcome.requests})
+
+
+def _peer_rate(testpmd: Child, wire: Wire, frame: int, seconds: float) -> Figure:
+    testpmd.go_on()
+    try:
+        return _rate(wire, frame, seconds)
+    finally:
+        testpmd.stand_still()
