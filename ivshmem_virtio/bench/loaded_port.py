@@ -48,7 +48,7 @@ class Wire:
         )
 
     def run(self, frame: int, seconds: float) -> tuple[Outcome, int]:
-        """Frames of so many bytes that arrived, and how many were sent; raises RequestsFailed for one that was not as sent."""
+        """Frames of so many bytes that arrived, and how many were sent; raises RequestsFailed for a wrong one."""
         outcome, sent = self._load.run(frame, seconds)
         if outcome.errors or not outcome.requests:
             raise RequestsFailed(
