@@ -59,6 +59,8 @@ class Run:
     pairs: int
     seconds: float
     """Of one measurement."""
+    image_bytes: int = 256 << 20
+    """Size of an image that requests go to."""
     on_row: Callable[[Row], None] = lambda row: None
     rows: list[Row] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
@@ -66,12 +68,12 @@ class Run:
     @classmethod
     def quickly(cls, processors: Processors, folder: Path, on_row: Callable[[Row], None]) -> Run:
         """The main rows only, in minutes."""
-        return cls(processors, True, folder, 3, 0.25, on_row)
+        return cls(processors, True, folder, 3, 0.25, on_row=on_row)
 
     @classmethod
     def fully(cls, processors: Processors, folder: Path, on_row: Callable[[Row], None]) -> Run:
         """Every row."""
-        return cls(processors, False, folder, 5, 1.0, on_row)
+        return cls(processors, False, folder, 5, 1.0, on_row=on_row)
 
     def compare(self, case: Case, ours: Measure, peer: Measure) -> Row:
         """Measure both in turns. A pair during which the machine changed is repeated, as often as there are pairs to

@@ -17,7 +17,6 @@ from ivshmem_virtio.bench.storage_daemon import SOCKET, file_node, storage_daemo
 from ivshmem_virtio.bench.suites.ring import rate
 from ivshmem_virtio.service.size import format_size
 
-IMAGE_BYTES = 256 << 20
 SMALL = 4 << 10
 BIG = (64 << 10, 1 << 20)
 DEPTHS = (1, 32, 128)
@@ -29,7 +28,7 @@ def run(bench: Run) -> None:
         folder = stack.enter_context(bench.scratch())
         images = [folder / "ours.img", folder / "peer.img"]
         for image in images:
-            fill(image)
+            fill(image, bench.image_bytes)
         processors = bench.processors
         daemon = stack.enter_context(
             storage_daemon(folder, file_node(images[1]), polls=True, prefix=processors.pinned())
@@ -45,7 +44,7 @@ def run(bench: Run) -> None:
         _beside_pread(bench, ours, file)
 
 
-def fill(image: Path, size: int = IMAGE_BYTES) -> None:
+def fill(image: Path, size: int) -> None:
     """Make an image whose pages are all in memory; each sector begins with its number."""
     with image.open("wb") as file:
         for first in range(0, size // 512, 2048):
@@ -91,7 +90,9 @@ def _beside_pread(bench: Run, ours: LoadedDisk, file: int) -> None:
 
     def bare(seconds: float) -> Figure:
         room = 128 * SMALL
-        return Figure(pread_loop(file, window, ours.base, room, size=SMALL, span=IMAGE_BYTES, seconds=seconds).rate)
+        return Figure(
+            pread_loop(file, window, ours.base, room, size=SMALL, span=bench.image_bytes, seconds=seconds).rate
+        )
 
     for depth in (32, 128):
         case = Case("blk", f"4K random read polled QD {depth}", "request/s", "a pread loop")
