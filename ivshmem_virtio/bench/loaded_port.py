@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from ivshmem_virtio.bench.errors import RequestsFailed
@@ -11,6 +12,7 @@ from ivshmem_virtio.bench.outcome import Outcome
 from ivshmem_virtio.core import DriverQueue
 
 QUEUE_SIZE = 256
+WARM_UP_SECONDS = 10.0
 BUFFER_BYTES = 2048
 QUEUE_BYTES = QUEUE_SIZE * BUFFER_BYTES
 """Room for the buffers of one queue."""
@@ -46,6 +48,13 @@ class Wire:
         self._load = FrameLoad(
             out.ring, out.kick, out.base, into.ring, into.kick, into.base, addresses=target.mac + source.mac
         )
+
+    def warm_up(self) -> None:
+        """Until a frame arrives: a program that spins needs its turn on the processor first. Raises RequestsFailed."""
+        deadline = time.monotonic() + WARM_UP_SECONDS
+        while not self._load.run(64, 0.005)[0].requests:
+            if time.monotonic() > deadline:
+                raise RequestsFailed(f"{self._name}: no frame arrived within {WARM_UP_SECONDS:g} s")
 
     def run(self, frame: int, seconds: float) -> tuple[Outcome, int]:
         """Frames of so many bytes that arrived, and how many were sent; raises RequestsFailed for a wrong one."""

@@ -53,6 +53,7 @@ def _standing(testpmd: Child) -> Iterator[None]:
 
 
 def _rate(wire: Wire, frame: int, seconds: float) -> Figure:
+    wire.warm_up()
     outcome, sent = wire.run(frame, seconds)
     return Figure(outcome.rate, {"sent/s": sent / outcome.seconds, "kicks": outcome.kicks / outcome.requests})
 
