@@ -19,7 +19,7 @@ core = Extension(
     "ivshmem_virtio.core",
     ["cython_ext/core.pyx"],
     include_dirs=["cython_ext"],
-    depends=["cython_ext/shared_memory.h"],
+    depends=["cython_ext/shared_memory.h", "cython_ext/plane.h"],
     extra_compile_args=COMPILER_ARGUMENTS,
     define_macros=[("CYTHON_TRACE_NOGIL", "1")] if TRACE else [],
 )

@@ -6,13 +6,16 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, P
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
+from cpython.object cimport PyObject
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 import os
 import stat
+from concurrent.futures import Future
+from threading import Thread, get_ident
 
 from ivshmem_virtio import errors
 
@@ -45,3 +48,12 @@ include "net/receive.pxi"
 include "net/addresses.pxi"
 include "net/offload.pxi"
 include "net/switch.pxi"
+include "plane_system.pxi"
+include "plane_polling.pxi"
+include "plane_bell.pxi"
+include "plane_engine.pxi"
+include "plane_watch.pxi"
+include "plane_worker_loop.pxi"
+include "plane_worker.pxi"
+include "blk_request.pxi"
+include "blk_engine.pxi"

@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What other compiled modules may use of the core: the rings as plain C, without Python objects and without the GIL."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
 
 
 cdef extern from "shared_memory.h" nogil:
@@ -187,3 +195,88 @@ cdef class Chain:
     cdef chain_record record
     cdef DeviceQueue queue
     cdef bint returned
+
+
+# How a driver is interrupted for one queue.
+cdef struct bell:
+    uint8_t *event              # event byte of the queue; NULL = none
+    int fd                      # eventfd of the driver's vector; -1 = none now
+    uint64_t rung
+
+
+cdef void bell_ring(bell *rope) noexcept nogil
+
+
+cdef class Bell:
+    cdef bell rope
+    cdef Window window          # keeps rope.event mapped
+
+
+# What a worker calls, on its thread, for as long as the engine is attached. `context` goes to each function.
+cdef struct plane_engine:
+    int (*serve)(void *context) noexcept nogil      # bounded work; how much was done, 0 = none, -1 = cannot go on
+    int (*arm)(void *context) noexcept nogil        # ask for kicks; > 0 = there is work already, -1; NULL = nothing to ask
+    void (*disarm)(void *context) noexcept nogil    # no kicks, please; NULL = nobody to tell
+    void (*finish)(void *context) noexcept nogil    # detached: wait for what is under way; on any thread; NULL = nothing is
+    void *context
+    PyObject *owner             # the Engine, which lives as long as it is attached
+    bint stopped                # it cannot go on, and was reported
+    uint64_t rounds             # that found work
+    uint64_t kicks              # doorbells that woke the worker for it
+
+
+cdef class Engine:
+    cdef plane_engine work
+    cdef Window window          # stays mapped while the engine is attached; None = uses none
+    cdef readonly PlaneWorker worker
+    cdef object on_stopped      # called on the worker's thread when the engine cannot go on
+    cdef public object failure  # the exception that ended it, where it was no broken ring
+
+
+cdef struct plane_watch:
+    plane_engine *engine
+    int fd
+    bint rung                   # since the last round
+    bint deaf                   # rung too often for nothing
+    int64_t price               # of a doorbell that brought nothing, nanoseconds; 0 = no doorbell
+    uint64_t rounds             # of the engine when a doorbell was last settled
+    int64_t due                 # when the rate has caught up, as iv_now
+
+
+cdef struct polling:
+    int64_t longest             # nanoseconds; 0 = never poll, below 0 = always
+    int64_t current
+
+
+cdef struct plane_worker:
+    pthread_mutex_t lock
+    pthread_cond_t changed
+    uint32_t wanted             # how many threads want the worker outside its engines
+    bint held                   # by one of them
+    bint inside
+    bint stop
+    uint32_t sleeping           # blocked, or about to be
+    int epoll
+    int control                 # eventfd that wakes it for something else than work
+    plane_engine **engines
+    uint32_t count
+    plane_watch **watches
+    uint32_t watch_count
+    uint64_t changes            # how often watches were dropped
+    uint32_t deaf               # how many watches are
+    bint rung                   # some watch was
+    polling spin
+    uint64_t sleeps
+    uint64_t spun               # work that was met without sleeping
+    uint64_t storms
+
+
+cdef class PlaneWorker:
+    cdef plane_worker worker
+    cdef readonly str name
+    cdef tuple cpus
+    cdef object thread
+    cdef list engines
+
+    cdef int hold(self) except -1
+    cdef void let_go(self) noexcept

@@ -2,16 +2,19 @@
 """Compiled core: a window of shared memory and both sides of a virtqueue inside it, split or packed.
 
 Offsets and lengths are bytes; every offset counts from the start of the window. The other side of a window is never
-trusted: each value it can change is read once, checked, then used. Nothing here waits, and nothing releases the GIL.
+trusted: each value it can change is read once, checked, then used. Nothing waits or releases the GIL but the methods of
+PlaneWorker.
 
 A negative number, or one too large for its field, raises OverflowError. Using anything on a closed window raises
 ValueError.
 """
 
-from collections.abc import Callable, Sequence
-from typing import final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, final
 
 from _typeshed import ReadableBuffer
+
+T = TypeVar("T")
 
 class Window:
     """A shared mapping of part of a file. It keeps no file descriptor.
@@ -412,3 +415,116 @@ def plain_frames(
 ) -> list[bytes]:
     """What a receiver without offloads gets for a frame with this packet header: its checksum completed, or cut into
     segments; none where frame and header contradict each other."""
+
+@final
+class Bell:
+    """How an engine interrupts the driver of one queue: event byte at `event`, then an eventfd.
+
+    Without a window there is no event byte, and before `hang` no eventfd. Not while an engine that uses it may ring.
+    """
+
+    def __init__(self, window: Window | None = None, event: int = 0) -> None: ...
+    def hang(self, fd: int) -> None:
+        """Ring this eventfd from now on, which is duplicated; -1, or one that is not open, is none."""
+
+    @property
+    def rung(self) -> int:
+        """Interrupts so far."""
+
+class Engine:
+    """Serves something in compiled code, on the thread of the worker it is attached to. Subclasses are compiled."""
+
+    failure: BaseException | None
+    """What ended it, where that was no broken ring."""
+
+    @property
+    def worker(self) -> PlaneWorker | None:
+        """Whom it is attached to."""
+    @property
+    def kicks(self) -> int:
+        """Doorbells that woke a worker for it."""
+    @property
+    def rounds(self) -> int:
+        """Batches that a worker has had of it."""
+    @property
+    def counters(self) -> dict[str, int]:
+        """What it counts besides."""
+
+    def serve(self) -> int:
+        """One batch on the calling thread; how much was done. Raises what `check` raises, and RuntimeError while it is
+        attached.
+        """
+
+    def check(self) -> None:
+        """Raise why it cannot go on, if so: a RingViolation, or what was raised in code it called."""
+
+@final
+class BlkEngine(Engine):
+    """Requests of one virtio-blk queue (virtio 1.4, 5.2.6), between the file `fd` and the window.
+
+    Well-formed reads, writes and flushes are carried out here. Every other chain goes to `server`, with 0, and so does
+    one whose transfer or flush the host refused, with the error number; it answers in the chain and returns the bytes
+    written. `fd` -1 is a null device: reads, writes and flushes succeed at once and touch no data. `capacity` is bytes.
+    """
+
+    def __init__(
+        self,
+        queue: DeviceQueue,
+        bell: Bell,
+        server: Callable[[Chain, int], int],
+        *,
+        fd: int,
+        capacity: int,
+        read_only: bool,
+    ) -> None: ...
+    def set_capacity(self, capacity: int) -> None:
+        """Bytes; at any time."""
+
+    def set_writethrough(self, writethrough: bool) -> None:
+        """Whether each write is stable before it is reported done; at any time, for writes that begin afterwards."""
+
+class PlaneWorker:
+    """A thread that serves engines in compiled code: as long as one finds work, without a pause; then it looks for more
+    for a while, which adapts to how soon work comes, up to `longest_spin` nanoseconds (0 = not at all, below 0 = for
+    ever); then it asks for kicks and sleeps. It looks at everything once a second, as doorbells may be lost.
+
+    `cpus`: the processors it may run on; none = all. Methods may be called on any thread but its own.
+    """
+
+    def __init__(self, name: str, *, longest_spin: int = ..., cpus: Iterable[int] = ()) -> None: ...
+    @property
+    def name(self) -> str: ...
+    def start(self) -> None:
+        """Start the thread; raises OSError where it may not run on `cpus`."""
+
+    def stop(self) -> None:
+        """End the thread and wait for it; raises RuntimeError while engines are attached."""
+
+    def attach(
+        self,
+        engine: Engine,
+        *,
+        doorbells: Iterable[int] = (),
+        doorbell_rate: int = ...,
+        watched: Iterable[int] = (),
+        on_stopped: Callable[[], None] | None = None,
+    ) -> None:
+        """Serve it from now on, and whenever one of these descriptors becomes readable; they are duplicated, and nobody
+        has to read them. More than `doorbell_rate` doorbells a second that bring nothing are met late. `on_stopped`
+        is called on the worker's thread when the engine cannot go on. Raises OSError for what cannot be waited for.
+        """
+
+    def detach(self, engine: Engine) -> None:
+        """Returns when the engine is done with its rings and buffers for good."""
+
+    def aside(self, function: Callable[[], T]) -> T:
+        """Call it while the worker is in none of its engines."""
+
+    def wake(self) -> None:
+        """There may be work that no descriptor tells of."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """sleeps; spins: work met without sleeping; storms: doorbells that came too often; spin_ns: how long it looks
+        before it sleeps, nanoseconds.
+        """

@@ -9,13 +9,15 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import Sequence
 from enum import IntFlag
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from ivshmem_virtio.core import Chain
+from ivshmem_virtio.core import Bell, BlkEngine, Chain, Engine, PlaneWorker
 from ivshmem_virtio.devices.blk_held import Held
 from ivshmem_virtio.devices.blk_image import SECTOR, Image, ImageUnusable
 from ivshmem_virtio.devices.blk_pace import Pace
+from ivshmem_virtio.devices.blk_plane import Plane
 from ivshmem_virtio.devices.blk_request import (
     HEADER,
     ID_LENGTH,
@@ -135,6 +137,7 @@ class Blk(Device):
         self._driver: DriverHandle | None = None
         self._pace = Pace(**limits, delay=delay_ms / 1000, seed=delay_seed)
         self._held: Held | None = None
+        self._plane = Plane(name)
 
     @property
     def features(self) -> int:
@@ -188,9 +191,11 @@ class Blk(Device):
         """``writeback``: 0 makes every write stable before it is reported done, 1 leaves that to flush requests."""
         if offset == WRITEBACK_OFFSET and self._server is not None:
             self._writeback = data[0] != 0
-            if not self._writeback:
-                self._flush_quietly()
             self._server.writethrough = not self._writeback
+            self._plane.set_writethrough(not self._writeback)
+            if not self._writeback:
+                # What was written before that; nothing is under way any more that did not know of it.
+                self._flush_quietly()
 
     def _flush_quietly(self) -> None:
         try:
@@ -216,6 +221,7 @@ class Blk(Device):
         if self._held is not None:
             self._held.stay()
             self._held = None
+        self._plane.close()
         if self._image is not None:
             self._image.close()
             self._image = None
@@ -239,6 +245,7 @@ class Blk(Device):
         changed = self.image.remeasure()
         if changed:
             _log.info("%s: %s now has %d sectors", self.name, self.path, self.image.length // SECTOR)
+            self._plane.set_capacity(self.image.length)
             if self._driver is not None:
                 self._driver.config_changed()
         return changed
@@ -261,8 +268,29 @@ class Blk(Device):
     def deactivate(self) -> None:
         """Reset: nothing held is carried out from now on; what was carried out is whole. The cache mode stays."""
         self._driver = None
+        self._plane.forget()
         if self._held is not None:
             self._held.stay()
+
+    def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
+        """Reads, writes and flushes go on without Python, unless requests are to be held."""
+        if self._server is None or self._held is not None:
+            return None
+        engine = BlkEngine(
+            queue.ring,
+            bell,
+            partial(self._serve_unusual, self._server),
+            fd=self.image.fd,
+            capacity=self.image.length,
+            read_only=self.read_only,
+        )
+        engine.set_writethrough(self._server.writethrough)
+        return self._plane.worker_of(queue.index, engine), engine
+
+    @staticmethod
+    def _serve_unusual(server: RequestServer, chain: Chain, error: int) -> int:
+        """What the engine leaves to Python, on its worker's thread: ``error`` is the host's answer, 0 = none yet."""
+        return server.fail(chain, error) if error else server.serve(chain)
 
     def handle_queue(self, queue: Queue) -> None:
         """Serve what is there, or hold it until it is due."""

@@ -8,6 +8,7 @@ the driver cut them into descriptors.
 from __future__ import annotations
 
 import logging
+import os
 import struct
 from collections.abc import Callable
 from enum import IntEnum
@@ -101,6 +102,11 @@ class RequestServer:
             self._report(error)
             filled, status = 0, Status.IOERR
         return answer(chain, filled, room, status)
+
+    def fail(self, chain: Chain, error: int) -> int:
+        """Answer for a request that the host refused to carry out with this error number."""
+        self._report(OSError(error, os.strerror(error)))
+        return answer(chain, 0, chain.writable_length - 1, Status.IOERR)
 
     def _carry_out(self, chain: Chain) -> int:
         if chain.readable_length < HEADER.size:

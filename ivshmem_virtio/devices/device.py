@@ -8,6 +8,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from ivshmem_virtio.core import Bell, Engine, PlaneWorker
 from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.transport.queue import Queue
@@ -102,6 +103,12 @@ class Device(ABC):
     @abstractmethod
     def deactivate(self) -> None:
         """Reset: forget queues and chains at once; host resources stay."""
+
+    def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
+        """An engine that serves the queue in the place of ``handle_queue``, interrupts the driver through ``bell``, and
+        runs on that worker until just before ``deactivate``; None where the queue is served here. After ``activate``.
+        """
+        return None
 
     @abstractmethod
     def handle_queue(self, queue: Queue) -> None:

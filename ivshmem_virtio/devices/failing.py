@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ivshmem_virtio.core import Chain
+from ivshmem_virtio.core import Bell, Chain, Engine, PlaneWorker
 from ivshmem_virtio.devices import blk, console
 from ivshmem_virtio.devices.blk_request import Status, answer
 from ivshmem_virtio.devices.device import DriverHandle
@@ -61,6 +61,10 @@ class FailingDevice:
 
     def deactivate(self) -> None:
         """No buffer is remembered."""
+
+    def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
+        """Errors need not be fast."""
+        return None
 
     def handle_queue(self, queue: Queue) -> None:
         """Answer what can be answered."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ivshmem_virtio.peer.client import IvshmemClient
+from ivshmem_virtio.peer.doorbells import Rope
 
 
 class ForeignFrontend:
@@ -29,6 +30,14 @@ class ForeignFrontend:
         target = self._target()
         if target is not None:
             self._client.ringer(target).ring(vector)
+
+    def bell(self, vector: int) -> Rope:
+        """The eventfd of the front-end's vector as it is now."""
+        target = self._target()
+        if target is None:
+            return Rope(-1, 0)
+        descriptor, version = self._client.ringer(target).bell(vector)
+        return Rope(descriptor, (target + 1 << 32) + version)
 
     def _target(self) -> int | None:
         if self.claimed is not None and self._client.is_other_peer(self.claimed):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from ivshmem_virtio.core import Window
+from ivshmem_virtio.peer.doorbells import Rope
 
 
 class Link(ABC):
@@ -36,6 +37,10 @@ class Link(ABC):
     @abstractmethod
     def ring(self, vector: int) -> None:
         """Ring one vector of the other side; nothing happens where peer or vector do not exist."""
+
+    def bell(self, vector: int) -> Rope | None:
+        """The eventfd that ``ring`` writes to, for compiled code; None where it takes more than that."""
+        return None
 
     @abstractmethod
     def fileno(self, vector: int) -> int:

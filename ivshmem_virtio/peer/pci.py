@@ -21,6 +21,7 @@ from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import OutsideWindow
 from ivshmem_virtio.link.directory import WORD, read_entries
 from ivshmem_virtio.link.layout import FRONTEND, PAGE_SIZE, EntryState, LinkLayout
+from ivshmem_virtio.peer.doorbells import Rope
 from ivshmem_virtio.peer.errors import NoPciFunction, PciFunctionBusy, PciResourceUnusable
 from ivshmem_virtio.peer.recheck_timer import recheck_timer
 from ivshmem_virtio.peer.v1 import V1Link
@@ -154,6 +155,10 @@ class PciDoorbells:
     def ring(self, vector: int) -> None:
         """Ring the peer's absolute vector."""
         self.function.doorbell(self.peer_id, vector)
+
+    def bell(self, vector: int) -> Rope | None:
+        """A register rings, not an eventfd."""
+        return None
 
 
 def only(layout: LinkLayout) -> Callable[[int], bool]:

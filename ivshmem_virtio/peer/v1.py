@@ -11,7 +11,7 @@ from ivshmem_virtio.core import Window
 from ivshmem_virtio.link.layout import BACKEND, FRONTEND, PAGE_SIZE, LinkLayout
 from ivshmem_virtio.link.state_table import entry_offset
 from ivshmem_virtio.memory.slices import window_of
-from ivshmem_virtio.peer.doorbells import Ringer
+from ivshmem_virtio.peer.doorbells import Ringer, Rope
 from ivshmem_virtio.peer.errors import NoOwnVectors
 from ivshmem_virtio.peer.link import Link
 
@@ -87,6 +87,9 @@ class V1Link(Link):
         # The number may come from the other side: it must not reach vectors of other links.
         if 0 <= vector < self._count:
             self._other.ring(self._first + vector)
+
+    def bell(self, vector: int) -> Rope | None:
+        return self._other.bell(self._first + vector if 0 <= vector < self._count else -1)
 
     def fileno(self, vector: int) -> int:
         return self._waiters[vector if 0 <= vector < self.vectors else 0]

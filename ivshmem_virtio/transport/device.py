@@ -7,14 +7,16 @@ import logging
 import secrets
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ivshmem_virtio.core import DeviceQueue
+from ivshmem_virtio.core import DeviceQueue, Engine
 from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingTaken, RingViolation
 from ivshmem_virtio.link.layout import Capability, Header, State
 from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.peer.link import Link
+from ivshmem_virtio.transport.compiled_queues import CompiledQueues
 from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE, DoorbellWatch
 from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
 from ivshmem_virtio.transport.kept_link import KeptLink
@@ -95,6 +97,9 @@ class DeviceTransport:
         self._kept: KeptLink | None = None
         waiters = [link.fileno(vector) for vector in range(link.vectors)]
         self._doorbells = DoorbellWatch(loop, waiters, self._rung, self.look, doorbell_rate)
+        self._compiled = CompiledQueues(
+            link, self.registers, device, self._doorbells, doorbell_rate, self._engine_stopped
+        )
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -214,6 +219,7 @@ class DeviceTransport:
             try:
                 self.device.activate(self)
                 waiting = [ring.enable_notifications() for ring in rings]
+                self._compiled.take_up(self._queues)
                 self._log.info(
                     "resumed, features %#x, %d chains again, %d of %d queues busy",
                     *(self.features, again, sum(waiting), len(rings)),
@@ -262,7 +268,10 @@ class DeviceTransport:
         self.registers.show_config(self.device.config)
 
     def _tick(self) -> None:
-        self.look()
+        self._look_around()
+        self._compiled.follow_bells()
+        if self._compiled.moved():
+            self._on_change()
         self._timer = self._loop.call_later(LOOK_SECONDS, self._tick)
 
     def _rung(self, vector: int) -> None:
@@ -273,11 +282,20 @@ class DeviceTransport:
 
     def look(self) -> None:
         """Serve what is there: presence first, then transactions, then queues (docs/protocol.md, 7)."""
+        if self._look_around():
+            for state in self._queues:
+                if state in self._compiled:
+                    self._compiled.wake(state)
+
+    def _look_around(self) -> bool:
+        """A look that leaves queues with an engine to its worker, which has its own timer; False = nobody is there."""
         if not self._meet_driver():
-            return
+            return False
         self._serve_transactions()
         for state in self._queues:
-            self._serve_queue(state)
+            if state not in self._compiled:
+                self._serve_queue(state)
+        return True
 
     def _meet_driver(self) -> bool:
         """Whether a driver is there, its incarnation acknowledged."""
@@ -321,9 +339,7 @@ class DeviceTransport:
 
     def _forget_driver(self) -> None:
         """Reset private state only: a transaction that a quick reload has posted already must survive."""
-        if self._active:
-            self._active = False
-            self.device.deactivate()
+        self._deactivate()
         self.status = self.features = 0
         self._selected = None
         self._device_features_sel = self._driver_features_sel = 0
@@ -390,6 +406,7 @@ class DeviceTransport:
         # The one field a live queue may change: only where its doorbell goes.
         if self._selected is not None:
             self._selected.driver_vector = value
+            self._compiled.follow_bells()
 
     def _set_desc(self, value: int) -> None:
         self._set_queue_field("desc", value)
@@ -409,9 +426,9 @@ class DeviceTransport:
         if state is None:
             return
         if value & 0xFFFF != 1:
-            self._reset_queue(state)
+            self._change_queues(state.reset)
         elif not state.enabled:
-            self._bring_up_queue(state)
+            self._change_queues(partial(self._bring_up_queue, state))
         self.registers.show_queue(state)
         self._on_change()
 
@@ -424,8 +441,6 @@ class DeviceTransport:
             self._open_ring(state, resume=False)
         except (RingViolation, OutsideWindow) as violation:
             self._break(violation)
-            return
-        self._hand_over_queues()
 
     def _open_ring(self, state: QueueState, *, resume: bool, answered: bool = False) -> None:
         """Raises RingViolation and OutsideWindow where the ring is not as it must be."""
@@ -435,17 +450,21 @@ class DeviceTransport:
         )
         state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
 
-    def _reset_queue(self, state: QueueState) -> None:
-        """Queue reset (virtio 1.4, 2.6.1)."""
-        state.reset()
-        self._hand_over_queues()
+    def _change_queues(self, change: Callable[[], None]) -> None:
+        """Change the set of queues, maybe under an active device: it lets go of all and takes up what there is then.
 
-    def _hand_over_queues(self) -> None:
-        """The set of queues changed under an active device: it lets go of all and takes up what there is now."""
+        A change that breaks a rule leaves it inactive (queue reset: virtio 1.4, 2.6.1).
+        """
+        self._compiled.let_go()
+        change()
         self._keep()
         if self._active:
             self.device.deactivate()
-            self.device.activate(self)
+            self._activate()
+
+    def _activate(self) -> None:
+        self.device.activate(self)
+        self._compiled.take_up(self._queues)
 
     def _set_status(self, value: int) -> None:
         value &= 0xFF
@@ -475,7 +494,7 @@ class DeviceTransport:
             self._active = True
             self._keep()
             self._log.info("driver ready, features %#x", self.features)
-            self.device.activate(self)
+            self._activate()
 
     @staticmethod
     def _ready(status: int) -> bool:
@@ -545,6 +564,25 @@ class DeviceTransport:
         if queue.unfinished:
             self._loop.call_soon(self._serve_queue, state)
 
+    def _engine_stopped(self, state: QueueState, engine: Engine) -> None:
+        """On the thread of a worker."""
+        with suppress(RuntimeError):  # the loop is gone, and with it whoever could care
+            self._loop.call_soon_threadsafe(self._look_into, state, engine)
+
+    def _look_into(self, state: QueueState, engine: Engine) -> None:
+        """An engine cannot go on: unless it was let go meanwhile, do about its ring what has to be done."""
+        if self._compiled.engine_of(state) is not engine:
+            return
+        try:
+            engine.check()
+        except RingTaken as taken:
+            self._start_over(taken)
+        except (RingViolation, OutsideWindow) as violation:
+            self._break(violation)
+        except Exception:
+            self._log.exception("device failed on queue %d", state.index)
+            self._break(None)
+
     def _notify(self, state: QueueState) -> None:
         self.registers.raise_queue_event(state.index)
         self.link.ring(state.driver_vector)
@@ -563,6 +601,7 @@ class DeviceTransport:
     def _deactivate(self) -> None:
         if self._active:
             self._active = False
+            self._compiled.let_go()
             self.device.deactivate()
 
     def _raise_config_event(self) -> None:
@@ -600,7 +639,7 @@ class DeviceTransport:
             "queues": [self._describe_queue(state) for state in self._queues],
         }
 
-    def _describe_queue(self, state: QueueState) -> dict[str, int]:
+    def _describe_queue(self, state: QueueState) -> dict[str, Any]:
         ring = state.queue.ring if state.queue is not None else None
         return {
             "index": state.index,
@@ -612,4 +651,5 @@ class DeviceTransport:
             "device_vector": state.device_vector,
             "driver_vector": state.driver_vector,
             "in_flight": ring.in_flight if ring is not None else 0,
+            "counters": self._compiled.counters(state),
         }

@@ -36,13 +36,29 @@ class DoorbellWatch:
         self._looked = looked
         self._allowance = Allowance(rate, BURST_SECONDS)
         self._timer: TimerHandle | None = None
+        self._left: set[int] = set()
+        self._listening = False
 
     def start(self) -> None:
         """Listen, once there is no debt."""
         if self._timer is not None:
             return
+        self._listening = True
         for position, descriptor in enumerate(self._descriptors):
-            self._loop.add_reader(descriptor, self._readable, position)
+            if position not in self._left:
+                self._loop.add_reader(descriptor, self._readable, position)
+
+    def leave(self, position: int) -> None:
+        """Somebody else listens to this one from now on."""
+        self._left.add(position)
+        if self._listening:
+            self._loop.remove_reader(self._descriptors[position])
+
+    def take_back(self, position: int) -> None:
+        """Listen to it here again."""
+        self._left.discard(position)
+        if self._listening:
+            self._loop.add_reader(self._descriptors[position], self._readable, position)
 
     def stop(self) -> None:
         """Listen no more."""
@@ -73,6 +89,7 @@ class DoorbellWatch:
         self._timer = self._loop.call_at(until, self._resume)
 
     def _ignore(self) -> None:
+        self._listening = False
         for descriptor in self._descriptors:
             self._loop.remove_reader(descriptor)
 

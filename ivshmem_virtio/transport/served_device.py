@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from ivshmem_virtio.core import Bell, Engine, PlaneWorker
 from ivshmem_virtio.transport.queue import Queue
 
 
@@ -71,3 +72,6 @@ class ServedDevice(Protocol):
 
     def handle_queue(self, queue: Queue) -> None:
         """The driver may have made buffers available."""
+
+    def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
+        """Who serves the queue instead of ``handle_queue``, from ``activate`` to ``deactivate``; None = nobody."""

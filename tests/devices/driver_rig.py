@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from ivshmem_virtio.core import DeviceQueue, DriverQueue, Window
+from ivshmem_virtio.core import Bell, DeviceQueue, DriverQueue, Engine, Window
 from ivshmem_virtio.devices.device import Device
 from ivshmem_virtio.transport.queue import Queue
 
@@ -61,13 +61,15 @@ class RigQueue:
     driver: DriverQueue
     notifications: int = 0
     outstanding: list[Request] = field(default_factory=list)
+    engine: Engine | None = None
+    bell: Bell = field(default_factory=Bell)
 
 
 class DriverRig:
     """Lays out one ring per queue of ``device``, opens and activates it, and plays the driver.
 
     ``features`` are the device features the driver accepts (default: all offered), ``queues`` the queues it enables
-    (default: all).
+    (default: all). With ``compiled`` its queues are served by the device's engines, on this thread.
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class DriverRig:
         queues: Collection[int] | None = None,
         event_idx: bool = True,
         indirect: bool = True,
+        compiled: bool = False,
     ) -> None:
         self.device = device
+        self.compiled = compiled
         self.loop = asyncio.new_event_loop()
         self.indirect = indirect
         self._event_idx = event_idx
@@ -103,7 +107,16 @@ class DriverRig:
         transport = VERSION_1 | (EVENT_IDX if event_idx else 0) | (INDIRECT if indirect else 0)
         enabled = [self.rings[i].device if i in self.rings else None for i in range(len(device.queue_sizes))]
         self.driver = RigDriver(accepted | transport, enabled)
-        device.activate(self.driver)
+        self._activate()
+
+    def _activate(self) -> None:
+        self.device.activate(self.driver)
+        for ring in self.rings.values():
+            ring.engine = None
+            found = self.device.compiled(ring.device, ring.bell) if self.compiled else None
+            assert bool(found) == self.compiled, "the device has no engine"
+            if found is not None:
+                ring.engine = found[1]
 
     def _lay_out(self, index: int, size: int) -> RigQueue:
         desc = self._take(16 * size, 64)
@@ -155,7 +168,12 @@ class DriverRig:
 
     def kick(self, queue: int) -> None:
         """What the transport does on a doorbell: handle, flush, and again where a bounded pass left chains waiting."""
-        device_side = self.rings[queue].device
+        device_side, engine = self.rings[queue].device, self.rings[queue].engine
+        if engine is not None:
+            while engine.serve():
+                pass
+            self.rings[queue].notifications = self.rings[queue].bell.rung
+            return
         while True:
             device_side.unfinished = False
             self.device.handle_queue(device_side)
@@ -232,7 +250,7 @@ class DriverRig:
         self._buffers = self._next
         self.driver.queues = [self.rings[i].device if i in self.rings else None for i in range(len(self.driver.queues))]
         self.device.deactivate()
-        self.device.activate(self.driver)
+        self._activate()
 
     def reset(self) -> None:
         """The driver resets the device; its rings are gone."""

@@ -267,9 +267,10 @@ def test_only_writeback_is_writable(image: Path) -> None:
         assert disk.config == before
 
 
-def test_resized_image(image: Path) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_resized_image(image: Path, compiled: bool) -> None:
     disk = Blk("root", path=image, window=WINDOW)
-    with DriverRig(disk, window=WINDOW) as rig:
+    with DriverRig(disk, window=WINDOW, compiled=compiled) as rig:
         assert not disk.check_capacity()
         os.truncate(image, 2 * SIZE)
         assert disk.check_capacity()
@@ -281,8 +282,10 @@ def test_resized_image(image: Path) -> None:
         assert not disk.check_capacity()
 
 
-def test_every_queue_serves(image: Path) -> None:
-    with DriverRig(Blk("root", path=image, queues=4, queue_size=16, window=WINDOW), window=WINDOW) as rig:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_every_queue_serves(image: Path, compiled: bool) -> None:
+    disk = Blk("root", path=image, queues=4, queue_size=16, window=WINDOW)
+    with DriverRig(disk, window=WINDOW, compiled=compiled) as rig:
         for queue in range(4):
             data = bytes([queue]) * 512
             assert rig.request(queue, [struct.pack("<IIQ", OUT, 0, queue), data], 1).data == b"\0"

@@ -42,15 +42,29 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=[False, True], ids=["python", "compiled"])
+def rig(image: Path, request: pytest.FixtureRequest) -> Iterator[DriverRig]:
+    with DriverRig(Blk("root", path=image, window=WINDOW), window=WINDOW, compiled=request.param) as rig:
+        yield rig
+
+
 @pytest.fixture
-def rig(image: Path) -> Iterator[DriverRig]:
+def python_rig(image: Path) -> Iterator[DriverRig]:
+    """For tests that put something between Python and its system calls."""
     with DriverRig(Blk("root", path=image, window=WINDOW), window=WINDOW) as rig:
         yield rig
 
 
 @pytest.fixture
-def read_only(image: Path) -> Iterator[DriverRig]:
-    with DriverRig(Blk("root", path=image, read_only=True, window=WINDOW), window=WINDOW) as rig:
+def compiled_rig(image: Path) -> Iterator[DriverRig]:
+    with DriverRig(Blk("root", path=image, window=WINDOW), window=WINDOW, compiled=True) as rig:
+        yield rig
+
+
+@pytest.fixture(params=[False, True], ids=["python", "compiled"])
+def read_only(image: Path, request: pytest.FixtureRequest) -> Iterator[DriverRig]:
+    disk = Blk("root", path=image, read_only=True, window=WINDOW)
+    with DriverRig(disk, window=WINDOW, compiled=request.param) as rig:
         yield rig
 
 
@@ -156,10 +170,10 @@ def test_descriptors_that_add_up_to_more_than_the_window_are_an_error(rig: Drive
     assert (request.done, request.written, request.data[-1:]) == (True, 0, IOERR)
 
 
-def test_flush_reaches_the_disk(rig: DriverRig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flush_reaches_the_disk(python_rig: DriverRig, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
-    assert rig.request(0, header(FLUSH), 1).data == OK
+    assert python_rig.request(0, header(FLUSH), 1).data == OK
     assert len(synced) == 1
 
 
@@ -271,19 +285,64 @@ def test_read_only_disk(read_only: DriverRig, image: Path, kind: int, data: byte
     ],
 )
 def test_host_error_is_an_error_for_the_driver(
-    rig: DriverRig, monkeypatch: pytest.MonkeyPatch, error: int, call: str, request_parts: list[bytes], room: list[int]
+    python_rig: DriverRig,
+    monkeypatch: pytest.MonkeyPatch,
+    error: int,
+    call: str,
+    request_parts: list[bytes],
+    room: list[int],
 ) -> None:
     def fail(*_: object) -> int:
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(os, call, fail)
-    assert rig.request(0, request_parts, room).data[-1:] == IOERR
+    assert python_rig.request(0, request_parts, room).data[-1:] == IOERR
     monkeypatch.undo()
-    assert rig.request(0, header(IN), [512, 1]).data == CONTENT[:512] + OK
+    assert python_rig.request(0, header(IN), [512, 1]).data == CONTENT[:512] + OK
+
+
+@pytest.mark.parametrize(
+    ("path", "flags", "request_parts", "room"),
+    [
+        ("/dev/null", os.O_WRONLY, [header(IN)], [512, 1]),
+        ("/dev/full", os.O_RDWR, [header(OUT), bytes(512)], [1]),
+        ("/dev/full", os.O_RDWR, [header(FLUSH)], [1]),
+    ],
+)
+def test_host_error_is_an_error_also_without_python(
+    compiled_rig: DriverRig, path: str, flags: int, request_parts: list[bytes], room: list[int]
+) -> None:
+    """EBADF for a read, ENOSPC for a write, EINVAL for a flush."""
+    disk = compiled_rig.device
+    assert isinstance(disk, Blk)
+    kept, broken = os.dup(disk.image.fd), os.open(path, flags)
+    os.dup2(broken, disk.image.fd)
+    assert compiled_rig.request(0, request_parts, room).data == bytes(sum(room) - 1) + IOERR
+    engine = compiled_rig.rings[0].engine
+    assert engine is not None
+    assert engine.counters == {"unusual": 1, "errors": 1}
+    os.dup2(kept, disk.image.fd)
+    assert compiled_rig.request(0, header(IN), [512, 1]).data == CONTENT[:512] + OK
+    os.close(kept)
+    os.close(broken)
+
+
+def test_ordinary_requests_never_reach_python(compiled_rig: DriverRig) -> None:
+    for parts, room in (
+        ([header(IN, 3)], [1024, 1]),
+        ([header(OUT, 3), bytes(700), bytes(324)], [1]),
+        ([header(FLUSH)], [1]),
+    ):
+        assert compiled_rig.request(0, parts, room, indirect=True).data[-1:] == OK
+    engine = compiled_rig.rings[0].engine
+    assert engine is not None
+    assert engine.counters == {"unusual": 0, "errors": 0}
 
 
 @pytest.mark.parametrize("step", [1, 100, 512, 700])
-def test_short_transfers_are_continued(rig: DriverRig, image: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def test_short_transfers_are_continued(
+    python_rig: DriverRig, image: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
     def short_read(fd: int, views: list[memoryview], offset: int) -> int:
         return real_read(fd, [views[0][:step]], offset)
 
@@ -294,8 +353,8 @@ def test_short_transfers_are_continued(rig: DriverRig, image: Path, monkeypatch:
     monkeypatch.setattr(os, "preadv", short_read)
     monkeypatch.setattr(os, "pwritev", short_write)
     data = os.urandom(2048)
-    assert rig.request(0, [header(OUT, 1), data[:600], data[600:]], 1).data == OK
-    assert rig.request(0, header(IN, 1), [1000, 1000, 48, 1]).data == data + OK
+    assert python_rig.request(0, [header(OUT, 1), data[:600], data[600:]], 1).data == OK
+    assert python_rig.request(0, header(IN, 1), [1000, 1000, 48, 1]).data == data + OK
 
 
 def test_more_views_than_iov_max(image: Path) -> None:
@@ -350,19 +409,21 @@ def test_a_full_ring_is_served_in_one_go(rig: DriverRig) -> None:
     assert all(r.data == CONTENT[i * 512 : i * 512 + 512] + OK for i, r in enumerate(requests))
 
 
-def test_a_slow_request_does_not_keep_back_those_before_it(rig: DriverRig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_request_does_not_keep_back_those_before_it(
+    python_rig: DriverRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     returned_meanwhile: list[int] = []
 
     def slow_read(fd: int, views: list[memoryview], offset: int) -> int:
-        returned_meanwhile.append(len(rig.collect(0)))
+        returned_meanwhile.append(len(python_rig.collect(0)))
         time.sleep(0.005)
         return real_read(fd, views, offset)
 
     real_read = os.preadv
     monkeypatch.setattr(os, "preadv", slow_read)
     for sector in range(4):
-        rig.post(0, header(IN, sector), [512, 1])
-    rig.kick(0)
+        python_rig.post(0, header(IN, sector), [512, 1])
+    python_rig.kick(0)
     assert returned_meanwhile == [0, 1, 1, 1]
 
 
