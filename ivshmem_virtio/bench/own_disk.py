@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ivshmem_virtio.bench.loaded_disk import QUEUE_SIZE, LoadedDisk
 from ivshmem_virtio.bench.own_service import driven, guest, guest_text, service, service_text
+from ivshmem_virtio.transport.driver.blk import BlkFeature
 from ivshmem_virtio.transport.features import Feature
 
 ROOM = 130 << 20
@@ -33,7 +34,7 @@ def own_disk(
         stack.enter_context(service(folder, text, processor=processor))
         disk = stack.enter_context(driven(stack.enter_context(guest(folder, "guest")), "disk"))
         transport = disk.transport
-        transport.negotiate(features)
+        transport.negotiate(features | BlkFeature.FLUSH)
         queue = transport.setup_queue(0)
         kick = disk.kick()
         base = transport.pool.allocate(ROOM)

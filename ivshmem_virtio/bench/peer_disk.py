@@ -11,6 +11,7 @@ from pathlib import Path
 from ivshmem_virtio.bench.loaded_disk import QUEUE_SIZE, LoadedDisk
 from ivshmem_virtio.core import DriverQueue, Window
 from ivshmem_virtio.link.layout import SplitPlacement, round_up
+from ivshmem_virtio.transport.driver.blk import BlkFeature
 from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.vhost_user.front_end import FrontEnd
 from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
@@ -31,7 +32,9 @@ def peer_disk(socket: Path, name: str, *, event_idx: bool = True) -> Iterator[Lo
         window = Window(memory, 0, WINDOW)
         stack.callback(window.close)
         daemon = stack.enter_context(FrontEnd.connect(socket, SharedSlice(memory, 0, WINDOW)))
-        daemon.negotiate(Feature.EVENT_IDX if event_idx else 0)
+        # Without FLUSH every write would have to reach the disk before it is answered (virtio 1.4, 5.2.6.2).
+        flush = daemon.device_features & BlkFeature.FLUSH
+        daemon.negotiate(flush | (Feature.EVENT_IDX if event_idx else 0))
         capacity = int.from_bytes(daemon.read_config(0, 8), "little") * SECTOR
         place = SplitPlacement.at(0, QUEUE_SIZE)
         queue = DriverQueue(
