@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ivshmem_virtio.bench.loaded_disk import QUEUE_SIZE, LoadedDisk
-from ivshmem_virtio.bench.own_service import driven, guest, guest_text, service, service_text
+from ivshmem_virtio.bench.own_service import Driven, driven, guest, guest_text, service, service_text
 from ivshmem_virtio.transport.driver.blk import BlkFeature
 from ivshmem_virtio.transport.features import Feature
 
@@ -33,11 +33,27 @@ def own_disk(
     with ExitStack() as stack:
         stack.enter_context(service(folder, text, processor=processor))
         disk = stack.enter_context(driven(stack.enter_context(guest(folder, "guest")), "disk"))
-        transport = disk.transport
-        transport.negotiate(features | BlkFeature.FLUSH)
-        queue = transport.setup_queue(0)
-        kick = disk.kick()
-        base = transport.pool.allocate(ROOM)
-        capacity = int.from_bytes(transport.read_config(0, 8), "little") * SECTOR
-        transport.ready()
-        yield LoadedDisk(name, queue.ring, kick, disk.call(queue), base, ROOM, capacity)
+        yield _loaded(disk, name, features, ROOM)
+
+
+@contextmanager
+def own_disks(folder: Path, count: int, *, processor: int) -> Iterator[Sequence[LoadedDisk]]:
+    """So many guests with a disk each that answers at once; each guest has a back-end of its own."""
+    device = {"type": "blk", "name": "disk", "window": "4M", "queue_size": QUEUE_SIZE, **null_disk(polls=False)}
+    names = [f"guest{number}" for number in range(count)]
+    text = service_text() + "".join(guest_text(name, "8M", device) for name in names)
+    with ExitStack() as stack:
+        stack.enter_context(service(folder, text, processor=processor))
+        disks = [stack.enter_context(driven(stack.enter_context(guest(folder, name)), "disk")) for name in names]
+        yield [_loaded(disk, name, Feature.EVENT_IDX, 1 << 20) for disk, name in zip(disks, names, strict=True)]
+
+
+def _loaded(disk: Driven, name: str, features: int, room: int) -> LoadedDisk:
+    transport = disk.transport
+    transport.negotiate(features | BlkFeature.FLUSH)
+    queue = transport.setup_queue(0)
+    kick = disk.kick()
+    base = transport.pool.allocate(room)
+    capacity = int.from_bytes(transport.read_config(0, 8), "little") * SECTOR
+    transport.ready()
+    return LoadedDisk(name, queue.ring, kick, disk.call(queue), base, room, capacity)

@@ -16,6 +16,7 @@ SUITES: Mapping[str, str] = {
     "ring": "ivshmem_virtio.bench.suites.ring:run",
     "blk": "ivshmem_virtio.bench.suites.blk:run",
     "net": "ivshmem_virtio.bench.suites.net:run",
+    "scale": "ivshmem_virtio.bench.suites.scale:run",
 }
 """By name: the function that is given the run and compares whatever the suite is about."""
 

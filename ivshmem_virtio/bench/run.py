@@ -75,19 +75,23 @@ class Run:
         """Every row."""
         return cls(processors, False, folder, 5, 1.0, on_row=on_row)
 
-    def compare(self, case: Case, ours: Measure, peer: Measure) -> Row:
-        """Measure both in turns. A pair during which the machine changed is repeated, as often as there are pairs to
-        be had; what is still in doubt then is kept, and marked."""
+    def compare(self, case: Case, ours: Measure, peer: Measure, *, pairs: int | None = None) -> Row:
+        """Measure both in turns, in so many pairs where the run's own number is not meant.
+
+        A pair during which the machine changed is repeated, as often as there are pairs to be had; what is still in
+        doubt then is kept, and marked.
+        """
+        wanted = self.pairs if pairs is None else pairs
         kept: list[Pair] = []
         doubtful: list[Pair] = []
         notes: dict[str, float] = {}
         with self.processors.loading():
-            for _ in range(2 * self.pairs):
+            for _ in range(2 * wanted):
                 pair, notes = self._pair(ours, peer)
                 (doubtful if pair.flipped else kept).append(pair)
-                if len(kept) == self.pairs:
+                if len(kept) == wanted:
                     break
-        row = _row(case, [*kept, *doubtful][: self.pairs], notes)
+        row = _row(case, [*kept, *doubtful][:wanted], notes)
         self.rows.append(row)
         self.on_row(row)
         return row
