@@ -355,12 +355,17 @@ class NetPort:
         features: int,
         mergeable: bool,
         longest: int,
+        held: bool = False,
     ) -> None:
         """A driver is at work, and accepted these device feature bits; each queue comes with what rings its driver.
+        ``held``: nothing is delivered before `begin`, or before a worker serves the receive queue.
 
         `mergeable`: a frame may fill several receive buffers. `longest`: bytes of a frame it is given at most, unless
         that is to be segmented. Receive buffers set aside before are still known when the queue is the same one.
         """
+
+    def begin(self) -> None:
+        """Deliver from now on."""
 
     def detach(self) -> None:
         """No driver is at work: rings are not touched any more."""
@@ -382,6 +387,19 @@ class NetPort:
 
     def flush(self) -> None:
         """Publish what was pushed, and notify the driver if it wants to know."""
+
+@final
+class NetReceiveEngine(Engine):
+    """Has a worker begin and end with the receive queue that `port` is attached to; frames come from other engines."""
+
+    def __init__(self, port: NetPort, bell: Bell) -> None: ...
+
+@final
+class SwitchEngine(Engine):
+    """Passes on what comes out of the transmit queue that `port` is attached to. All ports of a plane are served by the
+    same worker, and whatever else is done with the plane or a port happens while that stands aside."""
+
+    def __init__(self, plane: SwitchPlane, port: NetPort, bell: Bell) -> None: ...
 
 @final
 class SwitchPlane:

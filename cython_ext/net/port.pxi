@@ -4,6 +4,11 @@
 cdef struct net_port:
     device_ring *receive        # NULL while no driver is at work, or without this queue
     device_ring *transmit
+    device_ring *receive_of     # what `receive` is to be once the queue is served
+    bell *receive_rope          # who is rung; NULL = NetPort calls what it was given
+    bell *transmit_rope
+    void *plane                 # the switch it is a port of
+    PyObject *owner             # the NetPort
     uint64_t features           # accepted, and their preconditions too
     uint64_t longest            # bytes of a frame the driver is given at most, unless it is to be segmented
     bint mergeable
@@ -48,6 +53,8 @@ cdef class NetPort:
     cdef object notify_receive
     cdef object notify_transmit
     cdef DeviceQueue spares_of
+    cdef Bell receive_bell      # keep the ropes
+    cdef Bell transmit_bell
 
     def __dealloc__(self):
         free(self.port.sending.segments)
@@ -84,8 +91,9 @@ cdef class NetPort:
         net_stop(&self.port)
 
     def attach(self, DeviceQueue receive, notify_receive, DeviceQueue transmit, notify_transmit, *, uint64_t features,
-               bint mergeable, uint64_t longest):
+               bint mergeable, uint64_t longest, bint held=False):
         self.detach()
+        self.port.owner = <PyObject *>self
         if self.spares_of is not receive:
             self.forget_buffers()
             net_make_room(self, receive)
@@ -99,13 +107,19 @@ cdef class NetPort:
             receive.window.check_open()
             receive.window.exports += 1
             self.receive, self.notify_receive = receive, notify_receive
-            self.port.receive = &receive.ring
+            self.port.receive_of = &receive.ring
         self.port.features = features
         self.port.mergeable = mergeable
         self.port.longest = longest
+        if not held:
+            self.begin()
+
+    def begin(self):
+        self.port.receive = self.port.receive_of
 
     def detach(self):
-        self.port.receive = self.port.transmit = NULL
+        self.port.receive = self.port.transmit = self.port.receive_of = NULL
+        self.port.receive_rope = self.port.transmit_rope = NULL
         self.port.features = 0
         self.port.stopped = self.port.received = self.port.transmitted = False
         self.port.tell_receive = self.port.tell_transmit = False
@@ -114,6 +128,7 @@ cdef class NetPort:
         if self.transmit is not None:
             self.transmit.window.exports -= 1
         self.receive = self.transmit = self.notify_receive = self.notify_transmit = None
+        self.receive_bell = self.transmit_bell = None
 
     def forget_buffers(self):
         net_forget_spares(&self.port)
@@ -134,7 +149,8 @@ cdef class NetPort:
         self.tell()
 
     cdef int tell(self) except -1:
-        """Notify the driver where that is due."""
+        """Notify the driver where that is due and no rope is there to pull."""
+        net_tell(&self.port)
         if self.port.tell_receive:
             self.port.tell_receive = False
             self.notify_receive()
@@ -142,6 +158,21 @@ cdef class NetPort:
             self.port.tell_transmit = False
             self.notify_transmit()
         return 0
+
+
+cdef void net_tell(net_port *port) noexcept nogil:
+    """Ring where that is due."""
+    if port.tell_receive and port.receive_rope is not NULL:
+        port.tell_receive = False
+        bell_ring(port.receive_rope)
+    if port.tell_transmit and port.transmit_rope is not NULL:
+        port.tell_transmit = False
+        bell_ring(port.transmit_rope)
+
+
+cdef void net_tell_in_python(net_port *port) noexcept with gil:
+    """For links whose doorbells are no eventfds."""
+    (<NetPort>port.owner).tell()
 
 
 cdef int net_make_sending(net_port *port, uint32_t size) except -1:

@@ -16,7 +16,8 @@ cdef struct net_switch:
     uint32_t count
     net_addresses addresses
     uint64_t ageing             # nanoseconds
-    uint64_t now                # of this turn, nanoseconds
+    uint64_t now                # of this turn, nanoseconds as iv_now
+    bint given                  # by the caller of this turn
     uint64_t flooded
     uint64_t cost               # of this turn
     uint8_t *whole              # the frame at hand, for what is done in software
@@ -158,15 +159,17 @@ cdef int switch_turn(net_switch *plane, net_port *source, uint32_t most) noexcep
     plane.cost = 0
     for taken in range(most):
         if plane.cost >= SWITCH_TURN:
-            return taken
+            return <int>taken
         found = device_ring_pop(source.transmit, &source.sending)
         if found <= 0:
-            return -1 if found < 0 else taken
+            return -1 if found < 0 else <int>taken
+        if not taken and not plane.given:
+            plane.now = <uint64_t>iv_now()
         switch_one(plane, source)
         plane.cost += SWITCH_FRAME_PRICE + SWITCH_PART_PRICE * source.sending.readable
         device_ring_push(source.transmit, &source.sending, 0)
         source.transmitted = True
-    return most
+    return <int>most
 
 
 cdef void switch_publish(net_switch *plane) noexcept nogil:
@@ -179,6 +182,17 @@ cdef void switch_publish(net_switch *plane) noexcept nogil:
     for i in range(plane.count):
         if plane.ports[i].transmitted:
             net_publish_transmitted(plane.ports[i])
+
+
+cdef void switch_tell(net_switch *plane) noexcept nogil:
+    """Notify whoever wants to know of what was published."""
+    cdef net_port *port
+    cdef uint32_t i
+    for i in range(plane.count):
+        port = plane.ports[i]
+        net_tell(port)
+        if port.tell_receive or port.tell_transmit:
+            net_tell_in_python(port)
 
 
 @cython.final
@@ -243,13 +257,14 @@ cdef class SwitchPlane:
         cdef NetPort port
         if source.port.transmit is NULL or source.port.stopped:
             return False
-        self.plane.now = <uint64_t>(now * 1e9)
+        self.plane.now, self.plane.given = <uint64_t>(now * 1e9), True
         with nogil:
             device_ring_disable(source.port.transmit)
             taken = switch_turn(&self.plane, &source.port, source.port.transmit.place.size)
             if taken >= 0:
                 waiting = device_ring_enable(source.port.transmit)
             switch_publish(&self.plane)
+        self.plane.given = False
         for port in self.ports:
             port.tell()
         if taken < 0 or waiting < 0:

@@ -12,9 +12,10 @@ import logging
 import struct
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
-from ivshmem_virtio.core import NetCounters, NetPort
+from ivshmem_virtio.core import Bell, Engine, NetCounters, NetPort, PlaneWorker
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
 from ivshmem_virtio.devices.net_header import ETHERNET_HEADER, LONGEST_FRAME, Feature
 from ivshmem_virtio.devices.net_stream import StreamVia
@@ -82,7 +83,7 @@ class Net(Device):
         self._driver: DriverHandle | None = None
         self._features = 0
         self._transmit: Queue | None = None
-        self.core.detach()
+        self._via.aside(self.core.detach)
 
     @property
     def counters(self) -> NetCounters:
@@ -117,7 +118,7 @@ class Net(Device):
 
     def close(self) -> None:
         self._forget_driver()
-        self.core.forget_buffers()
+        self._via.aside(self.core.forget_buffers)
         self._via.close()
 
     def activate(self, driver: DriverHandle) -> None:
@@ -128,7 +129,8 @@ class Net(Device):
             # What was told is kept to: Linux makes its receive buffers no larger (virtio 1.4, 5.1.4.1).
             longest = self.mtu + ETHERNET_HEADER + _VLAN_TAG
         receive, self._transmit = driver.queues[RECEIVE], driver.queues[TRANSMIT]
-        self.core.attach(
+        attach = partial(
+            self.core.attach,
             receive.ring if receive is not None else None,
             receive.notify if receive is not None else None,
             self._transmit.ring if self._transmit is not None else None,
@@ -136,7 +138,9 @@ class Net(Device):
             features=self._features,
             mergeable=bool(driver.features & Feature.MRG_RXBUF),
             longest=longest,
+            held=self._via.threaded,
         )
+        self._via.aside(attach)
         self._via.set_features(self._features)
 
     def deactivate(self) -> None:
@@ -146,12 +150,16 @@ class Net(Device):
         self._via.set_features(0)
         self._via.resume()
 
+    def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
+        return self._via.compiled(queue, bell)
+
     def handle_queue(self, queue: Queue) -> None:
         # A rule may have been found broken while a frame arrived, where nobody listens: here the transport does.
         self.core.check()
         if queue.index == RECEIVE:
             # Buffers are taken when a frame needs them; until then a kick for each refill would tell us nothing.
             queue.ring.disable_notifications()
+            self._via.aside(self.core.begin)
             self._via.resume()
             self.core.check()
         elif self._via.ready:

@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
-from ivshmem_virtio.core import NetPort, SwitchPlane
+from ivshmem_virtio.core import Bell, Engine, NetPort, NetReceiveEngine, PlaneWorker, SwitchEngine, SwitchPlane
 from ivshmem_virtio.devices.net_header import GUEST_OFFLOADS, HOST_OFFLOADS
 from ivshmem_virtio.devices.net_via import Port, Via, ViaError
 from ivshmem_virtio.transport.queue import Queue
+
+T = TypeVar("T")
 
 AGEING = 300.0
 """Seconds after which an address nobody used is forgotten (IEEE 802.1Q, 8.8.3)."""
@@ -17,13 +22,18 @@ MOST_ADDRESSES = 256
 
 
 class Switch:
-    """The switch ``name`` of one service; all its ports live on one event loop."""
+    """The switch ``name`` of one service; all its ports live on one event loop.
+
+    Frames are passed on by a worker of the switch's own, from the first queue on that is handed to ``engine_for``; what
+    is done here happens while that stands aside.
+    """
 
     def __init__(self, name: str, *, ageing: float = AGEING) -> None:
         self.name = name
         self._plane = SwitchPlane(ageing, MOST_ADDRESSES)
         self._loop: AbstractEventLoop | None = None
         self._ports: dict[NetPort, bytes] = {}
+        self._worker: PlaneWorker | None = None
 
     @property
     def flooded(self) -> int:
@@ -39,13 +49,27 @@ class Switch:
                 f"switch {self.name}: two devices have the address {port.mac.hex(':')}; set 'mac' on one of them"
             )
         self._loop = loop
-        self._plane.join(port.core, port.mac)
+        self.aside(partial(self._plane.join, port.core, port.mac))
         self._ports[port.core] = port.mac
 
     def leave(self, port: Port) -> None:
         """The port is gone, with all that was learned on it."""
-        self._plane.leave(port.core)
+        self.aside(partial(self._plane.leave, port.core))
         del self._ports[port.core]
+        if not self._ports and self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def aside(self, change: Callable[[], T]) -> T:
+        """Do something with the switch or a port while no frame is passed on."""
+        return change() if self._worker is None else self._worker.aside(change)
+
+    def engine_for(self, port: NetPort, bell: Bell, *, transmit: bool) -> tuple[PlaneWorker, Engine]:
+        """Who serves a queue of this port."""
+        if self._worker is None:
+            self._worker = PlaneWorker(f"switch {self.name}")
+            self._worker.start()
+        return self._worker, SwitchEngine(self._plane, port, bell) if transmit else NetReceiveEngine(port, bell)
 
     def forward(self, source: NetPort) -> bool:
         """Pass on what this port has to send, and notify whoever got something; whether more is waiting.
@@ -53,11 +77,13 @@ class Switch:
         Raises what a broken transmit ring of this port raises.
         """
         assert self._loop is not None
-        return self._plane.forward(source, self._loop.time())
+        return self.aside(partial(self._plane.forward, source, self._loop.time()))
 
     def port_of(self, mac: bytes) -> NetPort | None:
         """Where an address is known to be; None for one never seen, or not for a long time."""
-        return self._plane.port_of(mac, self._loop.time()) if self._loop is not None else None
+        if self._loop is None:
+            return None
+        return self.aside(partial(self._plane.port_of, mac, self._loop.time()))
 
 
 class SwitchVia(Via):
@@ -68,6 +94,7 @@ class SwitchVia(Via):
     """
 
     offloads = HOST_OFFLOADS | GUEST_OFFLOADS
+    threaded = True
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
@@ -87,3 +114,10 @@ class SwitchVia(Via):
     def transmit_from(self, queue: Queue) -> None:
         assert self._port is not None
         queue.unfinished = self.switch.forward(self._port.core)
+
+    def aside(self, change: Callable[[], None]) -> None:
+        self.switch.aside(change)
+
+    def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
+        assert self._port is not None
+        return self.switch.engine_for(self._port.core, bell, transmit=bool(queue.index))

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ivshmem_virtio.core import NetPort
+from ivshmem_virtio.core import Bell, Engine, NetPort, PlaneWorker
 from ivshmem_virtio.devices.device import DeviceError
 from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.transport.queue import Queue
@@ -38,6 +38,8 @@ class Via(ABC):
 
     offloads: int = 0
     """Feature bits this way adds to what the device offers (virtio 1.4, 5.1.3)."""
+    threaded: bool = False
+    """Whether queues may be served on a worker. Then ``core`` is only changed ``aside``."""
 
     @property
     def ready(self) -> bool:
@@ -64,6 +66,14 @@ class Via(ABC):
     def transmit_from(self, queue: Queue) -> None:
         """Send what waits in the transmit queue, but no more than a turn of its worker allows: where more waits then,
         ``queue.unfinished`` is set. Raises what a broken ring raises."""
+
+    def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
+        """Who serves a queue of the port in the place of ``transmit_from`` and ``resume``; None = nobody."""
+        return None
+
+    def aside(self, change: Callable[[], None]) -> None:
+        """Change something while no worker is at work."""
+        change()
 
     def resume(self) -> None:  # noqa: B027 - where a frame without a buffer is dropped nothing waits
         """The guest has receive buffers again."""
