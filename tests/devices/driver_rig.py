@@ -64,6 +64,11 @@ class RigQueue:
     engine: Engine | None = None
     bell: Bell = field(default_factory=Bell)
 
+    @property
+    def interrupts(self) -> int:
+        """How often the device has notified the driver, whoever serves the queue."""
+        return self.notifications if self.engine is None else self.bell.rung
+
 
 class DriverRig:
     """Lays out one ring per queue of ``device``, opens and activates it, and plays the driver.

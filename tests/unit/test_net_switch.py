@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -37,16 +38,23 @@ def switch() -> Switch:
     return Switch("lan", ageing=60)
 
 
-@pytest.fixture
-def plug(switch: Switch, loop: asyncio.AbstractEventLoop) -> Iterator[Plug]:
+@pytest.fixture(params=[False, True], ids=["on the loop", "by engines"])
+def plug(request: pytest.FixtureRequest, switch: Switch, loop: asyncio.AbstractEventLoop) -> Iterator[Plug]:
     """Plugs in one guest more, with 60 receive buffers unless told otherwise."""
+    with plugging(switch, loop, compiled=request.param) as made:
+        yield made
+
+
+@contextmanager
+def plugging(switch: Switch, loop: asyncio.AbstractEventLoop, *, compiled: bool) -> Iterator[Plug]:
+    """``compiled``: engines serve the queues, on this thread."""
     with ExitStack() as stack:
         macs = iter(MACS)
 
         def one_more(features: int | None = None, buffers: int = 60) -> NetGuest:
             mac = next(macs)
             device = PortNet(f"port{mac[5]}", mac, switch, loop)
-            guest = stack.enter_context(NetGuest(device, window=WINDOW, features=features))
+            guest = stack.enter_context(NetGuest(device, window=WINDOW, features=features, compiled=compiled))
             guest.give_buffers(buffers)
             return guest
 
@@ -69,9 +77,9 @@ def dropped(guest: NetGuest) -> dict[str, int]:
 def test_a_known_address_gets_it_alone_and_at_once(plug: Plug) -> None:
     a, b, c = plug(), plug(), plug()
     assert a.link_is_up
-    before = b.rings[0].notifications
+    before = b.rings[0].interrupts
     a.send(frame_to(MACS[1], MACS[0]))
-    assert b.rings[0].notifications == before + 1
+    assert b.rings[0].interrupts == before + 1
     assert contents(b) == [frame_to(MACS[1], MACS[0])]
     assert contents(a) == contents(c) == []
 
@@ -85,9 +93,7 @@ def test_group_and_unknown_addresses_go_everywhere_but_back(plug: Plug) -> None:
         assert contents(a) == []
 
 
-def test_an_address_behind_a_guest_is_learned_moves_and_ages(
-    plug: Plug, switch: Switch, monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop
-) -> None:
+def test_an_address_behind_a_guest_is_learned_moves_and_ages(plug: Plug) -> None:
     a, b, c = plug(), plug(), plug()
     b.send(frame_to(BROADCAST, STRANGER))
     contents(a), contents(c)
@@ -97,11 +103,32 @@ def test_an_address_behind_a_guest_is_learned_moves_and_ages(
     contents(a), contents(b)
     a.send(frame_to(STRANGER, MACS[0], 2))
     assert (len(contents(b)), len(contents(c))) == (0, 1)
-    now = loop.time()
-    monkeypatch.setattr(loop, "time", lambda: now + 61)
-    assert switch.port_of(STRANGER) is None
-    a.send(frame_to(STRANGER, MACS[0], 3))
-    assert (len(contents(b)), len(contents(c))) == (1, 1)
+
+
+def test_an_address_is_forgotten_in_time_on_the_loop(
+    switch: Switch, monkeypatch: pytest.MonkeyPatch, loop: asyncio.AbstractEventLoop
+) -> None:
+    with plugging(switch, loop, compiled=False) as plug:
+        a, b, c = plug(), plug(), plug()
+        c.send(frame_to(BROADCAST, STRANGER))
+        contents(a), contents(b)
+        now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: now + 59)
+        assert switch.port_of(STRANGER) is not None
+        monkeypatch.setattr(loop, "time", lambda: now + 61)
+        assert switch.port_of(STRANGER) is None
+        a.send(frame_to(STRANGER, MACS[0], 3))
+        assert (len(contents(b)), len(contents(c))) == (1, 1)
+
+
+def test_an_address_is_forgotten_in_time_by_engines(loop: asyncio.AbstractEventLoop) -> None:
+    with plugging(Switch("lan", ageing=0.05), loop, compiled=True) as plug:
+        a, b, c = plug(), plug(), plug()
+        c.send(frame_to(BROADCAST, STRANGER))
+        contents(a), contents(b)
+        time.sleep(0.06)
+        a.send(frame_to(STRANGER, MACS[0], 3))
+        assert (len(contents(b)), len(contents(c))) == (1, 1)
 
 
 def test_what_belongs_to_the_sender_itself_goes_nowhere(plug: Plug) -> None:
