@@ -90,7 +90,9 @@ cdef int packed_keep_copies(device_ring *queue, Window record, uint64_t offset) 
     cdef uint32_t largest = iv_load32(record.at(offset + RECORD_RING_LARGEST, 4))
     cdef uint32_t i
     if queue.place.size > largest or largest > LARGEST_QUEUE:
-        raise ValueError(f"the record has room for {largest} descriptors, the queue has {queue.place.size}")
+        raise errors.RingSizeInvalid(
+            f"queue size {queue.place.size} is more than the {largest} that its record has room for (docs/protocol.md, 9)"
+        )
     offset += QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>largest
     queue.copies = record.at(offset, DESC_SIZE * <uint64_t>largest)
     queue.copy_next = <uint16_t *>calloc(queue.place.size, sizeof(uint16_t))

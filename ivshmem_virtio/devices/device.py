@@ -34,6 +34,9 @@ class Device(ABC):
     writable_config: Mapping[int, int] = {}
     """Offset and size, in bytes, of every configuration field a driver may write."""
 
+    packed = False
+    """Whether packed rings are offered beside split ones (virtio 1.4, 2.8): the ``ring`` key of its table."""
+
     def __init__(self, name: str) -> None:
         self.name = name
 

@@ -12,6 +12,7 @@ from ivshmem_virtio.core import Bell, Chain, Engine, PlaneWorker
 from ivshmem_virtio.devices import blk, console
 from ivshmem_virtio.devices.blk_request import Status, answer
 from ivshmem_virtio.devices.device import DriverHandle
+from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
 
@@ -27,7 +28,8 @@ class FailingDevice:
     def __init__(self, name: str, device_id: int, kept: KeptLink, window: int) -> None:
         self.name = name
         self.device_id = device_id
-        self.features = kept.offered
+        self.features = kept.offered & ~Feature.RING_PACKED
+        self.packed = bool(kept.offered & Feature.RING_PACKED)
         self.queue_sizes: Sequence[int] = kept.queue_sizes
         self.config = kept.config
         self.kept = 0

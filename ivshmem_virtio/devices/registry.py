@@ -38,9 +38,13 @@ def find(kind: str) -> Callable[..., Device]:
     return found
 
 
-def create(kind: str, name: str, window: int, keys: Mapping[str, Any]) -> Device:
-    """The device of one configuration table; ``window`` is the size of its R/W section in bytes."""
+def create(kind: str, name: str, window: int, keys: Mapping[str, Any], *, packed: bool = False) -> Device:
+    """The device of one configuration table; ``window`` is the size of its R/W section in bytes, ``packed`` whether it
+    offers packed rings.
+    """
     try:
-        return find(kind)(name, window=window, **keys)
+        device = find(kind)(name, window=window, **keys)
     except TypeError as error:
         raise DeviceError(f"device {name} of type {kind!r} cannot be made from its configuration: {error}") from error
+    device.packed = packed
+    return device

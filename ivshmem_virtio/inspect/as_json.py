@@ -96,6 +96,7 @@ def _queue(queue: QueueView) -> dict[str, Any]:
         "name": queue.name,
         "place": None if queue.place is None else asdict(queue.place),
         "indices": None if queue.indices is None else asdict(queue.indices),
+        "packed_events": None if queue.packed_events is None else asdict(queue.packed_events),
         "outstanding": None if queue.indices is None else queue.indices.outstanding,
         "owner": queue.owner,
         "owner_changes": queue.owner_changes,

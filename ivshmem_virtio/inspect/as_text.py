@@ -12,7 +12,7 @@ from ivshmem_virtio.inspect.diagnosis import NOBODY, Finding
 from ivshmem_virtio.inspect.guest_view import GuestView
 from ivshmem_virtio.inspect.link_view import LinkView
 from ivshmem_virtio.inspect.names import field_name, flag_names, owner_name, state_name, status_names
-from ivshmem_virtio.inspect.queue_view import QueueView
+from ivshmem_virtio.inspect.queue_view import EVENT_AT_DESCRIPTOR, PackedEvents, QueueView, RingPlace
 from ivshmem_virtio.link.layout import Capability
 from ivshmem_virtio.service.size import format_size
 from ivshmem_virtio.transport.feature_names import device_type
@@ -106,15 +106,16 @@ def _queues_table(link: LinkView) -> Table:
 
 def _queue_cells(queue: QueueView) -> tuple[str, ...]:
     start = (str(queue.index), queue.name)
+    if queue.place is not None and queue.packed_events is not None:
+        return (*start, *_packed_cells(queue.place, queue.packed_events, owner_name(queue.owner)))
     if queue.place is None or queue.indices is None:
         problem = escape(queue.problem or "nothing published")
         return (*start, "-", "-", "-", "-", "-", owner_name(queue.owner), "-", "-", problem)
     place, indices = queue.place, queue.indices
-    enabled = {True: "yes", False: "no", None: "unknown"}[place.enabled]
     return (
         *start,
         str(place.size),
-        enabled,
+        _enabled(place),
         str(indices.available),
         str(indices.used),
         str(indices.outstanding),
@@ -123,6 +124,24 @@ def _queue_cells(queue: QueueView) -> tuple[str, ...]:
         f"{place.desc:#x}",
         place.source,
     )
+
+
+def _packed_cells(place: RingPlace, events: PackedEvents, owner: str) -> tuple[str, ...]:
+    """Positions are not in the window, only what each side wants to be told of: slot and lap, "off", or "any"."""
+    told = (_event(events.device, events.device_flags), _event(events.driver, events.driver_flags))
+    held = "-" if place.in_flight is None else str(place.in_flight)
+    where = (f"{place.desc:#x}", f"{place.source}, packed")
+    return (str(place.size), _enabled(place), "-", "-", held, owner, " / ".join(told), *where)
+
+
+def _event(position: int, flags: int) -> str:
+    if flags == EVENT_AT_DESCRIPTOR:
+        return f"{position & 0x7FFF}{'+' if position >> 15 else '-'}"
+    return "off" if flags else "any"
+
+
+def _enabled(place: RingPlace) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[place.enabled]
 
 
 def _table(*columns: str) -> Table:

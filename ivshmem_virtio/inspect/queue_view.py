@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One split virtqueue as it lies in a window: indices and event words (virtio 1.4, 2.7)."""
+"""One virtqueue as it lies in a window: indices and event words (virtio 1.4, 2.7), or event suppression (2.8)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ FROM_STATUS_FILE = "status file"
 FROM_HEADER = "header"
 FROM_RING_BLOCK = "ring block"
 INDEX = 0xFFFF
+EVENT_AT_DESCRIPTOR = 2
+"""Flags of an event suppression structure: only this slot counts (virtio 1.4, 2.8.10)."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,20 @@ class RingPlace:
     device: int
     enabled: bool | None
     in_flight: int | None
+    packed: bool = False
+
+
+@dataclass(frozen=True)
+class PackedEvents:
+    """What each side of a packed ring wants to be told of: flags, and a slot with the wrap counter in bit 15.
+
+    How far the sides have come stands nowhere in the window.
+    """
+
+    device: int
+    device_flags: int
+    driver: int
+    driver_flags: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +71,9 @@ class RingIndices:
 
 @dataclass(frozen=True)
 class QueueView:
-    """One queue; ``place`` and ``indices`` are None where nothing is known or readable, and ``problem`` says why."""
+    """One queue; ``place`` is None where nothing is known or readable, and ``problem`` says why. A split ring has
+    ``indices``, a packed one ``packed_events``.
+    """
 
     index: int
     name: str
@@ -65,6 +83,7 @@ class QueueView:
     owner_changes: int | None
     event: bool
     problem: str | None
+    packed_events: PackedEvents | None = None
 
 
 def view_queue(
@@ -76,20 +95,21 @@ def view_queue(
     owner, changes = (None, None) if word is None else (owner_of(word), word >> OWNER_BITS)
     try:
         place = _place(window, backend, index, status)
-        indices = None if place is None else _indices(window, place)
+        indices = None if place is None or place.packed else _indices(window, place)
+        packed_events = _packed_events(window, place) if place is not None and place.packed else None
     except (BackendViolation, OutsideWindow, ValueError) as error:
         return QueueView(index, name, None, None, owner, changes, event, str(error))
     problem = None
     if indices is not None and place is not None and indices.outstanding > place.size:
         problem = f"available {indices.available} and used {indices.used} are further apart than {place.size} entries"
-    return QueueView(index, name, place, indices, owner, changes, event, problem)
+    return QueueView(index, name, place, indices, owner, changes, event, problem, packed_events)
 
 
 def _place(window: Window, backend: Backend | None, index: int, status: QueueStatus | None) -> RingPlace | None:
     """The back-end's word counts most; then the header, which shows one queue; then the ring block."""
     if status is not None:
         addresses = (status.size, status.desc, status.driver, status.device)
-        return RingPlace(FROM_STATUS_FILE, *addresses, status.enabled, status.in_flight)
+        return RingPlace(FROM_STATUS_FILE, *addresses, status.enabled, status.in_flight, status.packed)
     if backend is None:
         return None
     if window.load32(Header.QUEUE_SEL) == index:
@@ -127,6 +147,11 @@ def _indices(window: Window, place: RingPlace) -> RingIndices:
         available_event=window.load16(place.device + 4 + 8 * place.size),
         used_event=window.load16(place.driver + 4 + 2 * place.size),
     )
+
+
+def _packed_events(window: Window, place: RingPlace) -> PackedEvents:
+    device, driver = window.load32(place.device), window.load32(place.driver)
+    return PackedEvents(device & 0xFFFF, device >> 16 & 3, driver & 0xFFFF, driver >> 16 & 3)
 
 
 def _queue_words(window: Window, backend: Backend | None, index: int) -> tuple[int | None, bool]:

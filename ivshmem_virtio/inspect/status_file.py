@@ -19,6 +19,7 @@ class QueueStatus(BaseModel):
     device: int
     enabled: bool
     in_flight: int = 0
+    packed: bool = False
 
 
 class LinkStatus(BaseModel):

@@ -215,8 +215,31 @@ class SplitPlacement:
         return cls(start, driver, device, device + 6 + 8 * size)
 
 
+@dataclass(frozen=True)
+class PackedPlacement:
+    """Where the three parts of a packed virtqueue lie in a window (virtio 1.4, 2.8.10.1)."""
+
+    desc: int
+    driver: int
+    device: int
+    end: int
+
+    @classmethod
+    def at(cls, start: int, size: int) -> PackedPlacement:
+        """The parts of a queue of ``size`` descriptors placed from ``start`` on, both event areas on lines of their
+        own.
+        """
+        driver = round_up(start + 16 * size, LINE_SIZE)
+        device = driver + LINE_SIZE
+        return cls(start, driver, device, device + 4)
+
+
+def ring_placement(start: int, size: int, *, packed: bool) -> SplitPlacement | PackedPlacement:
+    """The parts of a queue in the layout that was negotiated."""
+    return PackedPlacement.at(start, size) if packed else SplitPlacement.at(start, size)
+
+
 def ring_block_length(size: int) -> int:
     """Bytes of a ring block that holds a queue of ``size`` descriptors in either layout; a multiple of 64."""
     split = SplitPlacement.at(0, size).end
-    packed = round_up(16 * size, LINE_SIZE) + LINE_SIZE + 4
-    return round_up(max(split, packed), LINE_SIZE)
+    return round_up(max(split, PackedPlacement.at(0, size).end), LINE_SIZE)

@@ -123,7 +123,7 @@ def _attachment(
     config: Config, guest: GuestConfig, links: Sequence[LinkPlan], layouts: Sequence[LinkLayout]
 ) -> Attachment:
     served = [
-        ServedLink(layout, link.device.type, link.device.keys, link.device.absence)
+        ServedLink(layout, link.device.type, link.device.keys, link.device.absence, link.device.packed)
         for link, layout in zip(links, layouts, strict=True)
     ]
     return Attachment(

@@ -15,13 +15,14 @@ from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE
 class ServedLink:
     """One link and the device configured for it: ``kind`` and ``keys`` as the registry takes them.
 
-    ``timeout``: seconds for which requests wait while the device cannot be served.
+    ``timeout``: seconds for which requests wait while the device cannot be served. ``packed``: it offers packed rings.
     """
 
     layout: LinkLayout
     kind: str
     keys: Mapping[str, Any]
     timeout: float = 10.0
+    packed: bool = False
 
 
 @dataclass(frozen=True)

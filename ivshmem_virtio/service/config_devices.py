@@ -76,6 +76,7 @@ class DeviceTable(Table):
     name: DeviceName
     window: Size | None = None
     timeout: Duration | None = None
+    ring: Literal["auto", "split", "packed"] = "auto"
 
     @model_validator(mode="before")
     @classmethod
@@ -95,9 +96,14 @@ class DeviceTable(Table):
         return self.default_timeout if self.timeout is None else self.timeout
 
     @property
+    def packed(self) -> bool:
+        """Whether packed rings are offered. ``auto`` does not: nothing measured here says that they are faster."""
+        return self.ring == "packed"
+
+    @property
     def keys(self) -> dict[str, Any]:
         """The keys a device class takes, as JSON would hold them: paths as text, what is not set left out."""
-        return self.model_dump(mode="json", exclude={"type", "name", "window", "timeout"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"type", "name", "window", "timeout", "ring"}, exclude_none=True)
 
 
 class BlkConfig(DeviceTable):

@@ -125,7 +125,10 @@ class KeptGuest:
         links = self._by_backend[backend]
         if backend not in self._states:
             self._states[backend] = os.memfd_create(f"ivshmem-virtio-state.{self.name}.{backend}", os.MFD_CLOEXEC)
-        served = [ServedLink(link.layout, link.device.type, link.device.keys, link.device.absence) for link in links]
+        served = [
+            ServedLink(link.layout, link.device.type, link.device.keys, link.device.absence, link.device.packed)
+            for link in links
+        ]
         status = self._config.status_file(self._guest, links[0].switch)
         status.parent.mkdir(parents=True, exist_ok=True)
         descriptors = Descriptors(

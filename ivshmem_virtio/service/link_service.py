@@ -14,7 +14,7 @@ from ivshmem_virtio.devices.device import Device, DeviceError
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import ServedLink
-from ivshmem_virtio.service.state_object import identity_of
+from ivshmem_virtio.service.state_object import identity_of, offered_features
 from ivshmem_virtio.service.worker import Worker
 from ivshmem_virtio.transport.device import DeviceTransport, QueueFactory
 from ivshmem_virtio.transport.kept_link import KeptLink
@@ -214,7 +214,7 @@ def _introduce(kept: KeptLink, device: Device) -> None:
     """With another device, or another image, nobody goes on where the one of before was."""
     identity = identity_of(device)
     if kept.identity != identity:
-        kept.change_device(identity, device.features)
+        kept.change_device(identity, offered_features(device))
 
 
 def _has_room(kept: KeptLink, device: Device) -> bool:

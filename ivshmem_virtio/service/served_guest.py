@@ -65,7 +65,8 @@ class ServedGuest:
         if self._attachment.trace_file is not None:
             factory = Trace(Path(self._attachment.trace_file), served.layout.name, link.window.length).queue
         keys = plugged(served.keys, self._switches)
-        make = partial(registry.create, served.kind, served.layout.name, served.layout.rw_size, keys)
+        kind, layout = served.kind, served.layout
+        make = partial(registry.create, kind, layout.name, layout.rw_size, keys, packed=served.packed)
         return LinkService(
             served, link, make, self._shared_worker, self._status.changed, factory, self._attachment.doorbell_rate
         )

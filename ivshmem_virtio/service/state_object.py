@@ -13,7 +13,7 @@ from ivshmem_virtio.devices.device import Device
 from ivshmem_virtio.errors import OutsideWindow
 from ivshmem_virtio.link.layout import PAGE_SIZE, round_up
 from ivshmem_virtio.service.attachment import ServedLink
-from ivshmem_virtio.transport.features import OFFERED
+from ivshmem_virtio.transport.features import OFFERED, Feature
 from ivshmem_virtio.transport.kept_layout import (
     STATE_FIRST_LINK,
     STATE_MAGIC,
@@ -23,9 +23,14 @@ from ivshmem_virtio.transport.kept_layout import (
 from ivshmem_virtio.transport.kept_link import KeptLink
 
 
+def offered_features(device: Device) -> int:
+    """Feature bits that the device, or its configuration, chooses to offer."""
+    return int(device.features | (Feature.RING_PACKED if device.packed else 0))
+
+
 def identity_of(device: Device) -> bytes:
     """Equal where a successor may go on: a device that offers the same, over the same image. The device is open."""
-    parts = (int(OFFERED | device.features), list(device.queue_sizes), len(device.config), device.identity)
+    parts = (int(OFFERED | offered_features(device)), list(device.queue_sizes), len(device.config), device.identity)
     return hashlib.sha256(repr(parts).encode()).digest()
 
 

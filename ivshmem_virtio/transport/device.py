@@ -18,7 +18,7 @@ from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.compiled_queues import CompiledQueues
 from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE, DoorbellWatch
-from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
+from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Feature, Status
 from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.queue_state import QueueState
@@ -201,6 +201,7 @@ class DeviceTransport:
         self._selected = self._queues[selected] if selected is not None else None
         self.device.restore(kept.device)
         for state in self._queues:
+            state.packed = self._packed
             if kept.restore_queue(state):
                 try:
                     self._open_ring(state, resume=True, answered=state.found_owner != kept.ring_owner(state.index))
@@ -426,7 +427,7 @@ class DeviceTransport:
         if state is None:
             return
         if value & 0xFFFF != 1:
-            self._change_queues(state.reset)
+            self._change_queues(partial(state.reset, packed=self._packed))
         elif not state.enabled:
             self._change_queues(partial(self._bring_up_queue, state))
         self.registers.show_queue(state)
@@ -485,6 +486,8 @@ class DeviceTransport:
             return
         if value & ~self.status & Status.FEATURES_OK and not self._features_acceptable():
             value &= ~Status.FEATURES_OK
+        if value & ~self.status & Status.FEATURES_OK and self._packed:
+            self._lay_out_packed()
         ready = self._ready(value)
         self.status |= value
         if value & Status.FAILED:
@@ -495,6 +498,17 @@ class DeviceTransport:
             self._keep()
             self._log.info("driver ready, features %#x", self.features)
             self._activate()
+
+    @property
+    def _packed(self) -> bool:
+        return bool(self.features & Feature.RING_PACKED)
+
+    def _lay_out_packed(self) -> None:
+        """The driver has chosen the layout: from now on ring blocks are shown in it."""
+        for state in self._queues:
+            state.reset(packed=True)
+        if self._selected is not None:
+            self.registers.show_queue(self._selected)
 
     @staticmethod
     def _ready(status: int) -> bool:
@@ -614,7 +628,8 @@ class DeviceTransport:
     def offered(self) -> int:
         """All feature bits offered to the driver."""
         # Plain numbers: the complement of a flag has no bits beyond those that have names.
-        return int(OFFERED) | int(self.device.features)
+        layouts = Feature.RING_PACKED if self.device.packed else 0
+        return int(OFFERED) | int(layouts) | int(self.device.features)
 
     @property
     def queues(self) -> Sequence[Queue | None]:
@@ -648,6 +663,7 @@ class DeviceTransport:
             "driver": state.driver,
             "device": state.device,
             "enabled": int(state.enabled),
+            "packed": int(state.packed),
             "device_vector": state.device_vector,
             "driver_vector": state.driver_vector,
             "in_flight": ring.in_flight if ring is not None else 0,

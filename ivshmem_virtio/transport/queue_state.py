@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ivshmem_virtio.core import DeviceQueue, Window
-from ivshmem_virtio.link.layout import SplitPlacement
+from ivshmem_virtio.link.layout import ring_placement
 from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.ring_share import RingNotFree, RingShare
@@ -58,11 +58,12 @@ class QueueState:
         if self.share is not None:
             self.share.clear()
 
-    def reset(self) -> None:
-        """Back to what the host placed; the ring is forgotten, and nobody's."""
+    def reset(self, *, packed: bool = False) -> None:
+        """Back to what the host placed, in the layout that is negotiated; the ring is forgotten, and nobody's."""
         if self.share is not None:
             self.share.give_back()
-        placed = SplitPlacement.at(self.block, self.largest)
+        self.packed = packed
+        placed = ring_placement(self.block, self.largest, packed=packed)
         self.size = self.largest
         self.driver_vector = 0
         self.desc, self.driver, self.device = placed.desc, placed.driver, placed.device

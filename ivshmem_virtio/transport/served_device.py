@@ -39,6 +39,10 @@ class ServedDevice(Protocol):
         """Device-specific feature bits offered."""
 
     @property
+    def packed(self) -> bool:
+        """Whether packed rings are offered beside split ones (virtio 1.4, 2.8)."""
+
+    @property
     def queue_sizes(self) -> Sequence[int]:
         """Largest size of each queue."""
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ivshmem_virtio.core import DriverQueue
-from ivshmem_virtio.link.layout import Capability, Header, SplitPlacement
+from ivshmem_virtio.link.layout import Capability, Header, PackedPlacement, SplitPlacement, ring_placement
 from ivshmem_virtio.transport.driver.backend import read_ring_block
 from ivshmem_virtio.transport.driver.errors import (
     QueueBusy,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ivshmem_virtio.transport.driver.transport import DriverTransport
 
 LARGEST_QUEUE = 32768
+RingPlacement = SplitPlacement | PackedPlacement
 
 
 class QueueSetup:
@@ -44,8 +45,8 @@ class QueueSetup:
         placed = self._adopt(chosen, largest) if host_placed else None
         own = None
         if placed is None:
-            own = driver.pool.allocate(SplitPlacement.at(0, chosen).end)
-            placed = SplitPlacement.at(own, chosen)
+            own = driver.pool.allocate(ring_placement(0, chosen, packed=self._packed).end)
+            placed = ring_placement(own, chosen, packed=self._packed)
         try:
             return self._enable(chosen, placed, device_vector, own)
         except BaseException:
@@ -71,7 +72,7 @@ class QueueSetup:
             raise QueueSizeRefused(f"queue {self._index}: size {chosen} is not a power of two up to {largest}")
         return chosen
 
-    def _adopt(self, size: int, largest: int) -> SplitPlacement | None:
+    def _adopt(self, size: int, largest: int) -> RingPlacement | None:
         """Where the host wants the ring; None when it leaves that to the driver. Raises RingBlockInvalid."""
         backend = self._driver.backend
         if Capability.HOST_PLACED_RINGS not in self._driver.capabilities:
@@ -81,19 +82,21 @@ class QueueSetup:
             return None
         start, length = block
         if size != largest:
-            placed = SplitPlacement.at(start, size)
+            placed = ring_placement(start, size, packed=self._packed)
         else:
             window = self._window
             desc, driver, device = (
                 window.load64(field) for field in (Header.QUEUE_DESC, Header.QUEUE_DRIVER, Header.QUEUE_DEVICE)
             )
-            placed = SplitPlacement(desc, driver, device, device + 6 + 8 * size)
+            kind = PackedPlacement if self._packed else SplitPlacement
+            placed = kind(desc, driver, device, device + self._part_lengths(size)[2])
         self._check(placed, size, start, start + length)
         return placed
 
-    def _check(self, placed: SplitPlacement, size: int, start: int, end: int) -> None:
-        parts = sorted([(placed.desc, 16 * size), (placed.driver, 6 + 2 * size), (placed.device, 6 + 8 * size)])
-        aligned = placed.desc % 16 == 0 and placed.driver % 2 == 0 and placed.device % 4 == 0
+    def _check(self, placed: RingPlacement, size: int, start: int, end: int) -> None:
+        starts = placed.desc, placed.driver, placed.device
+        parts = sorted(zip(starts, self._part_lengths(size), strict=True))
+        aligned = placed.desc % 16 == 0 and placed.driver % (4 if self._packed else 2) == 0 and placed.device % 4 == 0
         position = start
         for offset, length in parts:
             if offset < position:
@@ -105,12 +108,20 @@ class QueueSetup:
                 f"descriptors does not lie properly in its block {start:#x} to {end:#x}"
             )
 
+    @property
+    def _packed(self) -> bool:
+        return bool(self._driver.features & Feature.RING_PACKED)
+
+    def _part_lengths(self, size: int) -> tuple[int, int, int]:
+        """Bytes of the three parts of a ring (virtio 1.4, 2.7 and 2.8.10.1)."""
+        return (16 * size, 4, 4) if self._packed else (16 * size, 6 + 2 * size, 6 + 8 * size)
+
     def _vector(self) -> int:
         """Own vector for used buffers: one each where they last, the one behind vector 0 for all, or vector 0."""
         vectors = self._driver.link.vectors
         return 1 + self._index % (vectors - 1) if vectors > 1 else 0
 
-    def _enable(self, size: int, placed: SplitPlacement, device_vector: int, own: int | None) -> DriverVirtqueue:
+    def _enable(self, size: int, placed: RingPlacement, device_vector: int, own: int | None) -> DriverVirtqueue:
         driver, window, features = self._driver, self._window, self._driver.features
         indirect = bool(features & Feature.INDIRECT_DESC)
         ring = DriverQueue(
@@ -119,6 +130,7 @@ class QueueSetup:
             placed.desc,
             placed.driver,
             placed.device,
+            packed=self._packed,
             event_idx=bool(features & Feature.EVENT_IDX),
             indirect=indirect,
         )

@@ -36,7 +36,7 @@ from ivshmem_virtio.transport.driver.queue import DriverVirtqueue, Request
 from ivshmem_virtio.transport.driver.queue_setup import QueueSetup
 from ivshmem_virtio.transport.driver.transaction import Transactions
 from ivshmem_virtio.transport.driver.wait import Patience
-from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Status
+from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Feature, Status
 
 EVERYTHING = Capability.HOST_PLACED_RINGS | Capability.RESUME | Capability.SIZED_TRANSACTIONS | Capability.EVENT_BYTES
 """What this driver can do beyond revision 1."""
@@ -50,8 +50,8 @@ class DriverTransport:
     """Drives the device of one link: ``bring_up``, ``negotiate``, ``setup_queue``, ``ready``, use, ``close``.
 
     ``peer_id``: own ivshmem peer id, told to the back-end. ``capabilities``: what this side claims beyond revision 1, 0
-    for a plain revision-1 driver. ``seconds`` bounds every single wait. ``pause`` replaces every sleep, for tests in
-    which the device shares the thread.
+    for a plain revision-1 driver. ``seconds`` bounds every single wait. ``packed``: packed rings are used if offered.
+    ``pause`` replaces every sleep, for tests in which the device shares the thread.
     """
 
     def __init__(
@@ -61,11 +61,13 @@ class DriverTransport:
         peer_id: int | None = None,
         capabilities: Capability = EVERYTHING,
         seconds: float = DEFAULT_SECONDS,
+        packed: bool = True,
         pause: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.link = link
         self.seconds = seconds
+        self.packed = packed
         self.features = 0
         """Feature bits in use, 0 before ``negotiate``."""
         self.queues: dict[int, DriverVirtqueue] = {}
@@ -243,7 +245,8 @@ class DriverTransport:
             raise FeatureMissing(
                 f"device offers features {offered:#x} without VERSION_1 (bit 32) and ACCESS_PLATFORM (bit 33)"
             )
-        accepted = int(offered & (wanted | OFFERED))
+        layouts = Feature.RING_PACKED if self.packed else 0
+        accepted = int(offered & (wanted | OFFERED | layouts))
         for word in (1, 0):
             self.write_register(Header.DRIVER_FEATURES_SEL, word)
             self.write_register(Header.DRIVER_FEATURES, accepted >> 32 * word & 0xFFFFFFFF)
