@@ -26,7 +26,8 @@ cdef class BlkEngine(Engine):
     cdef Bell bell
     cdef object server
 
-    def __init__(self, DeviceQueue queue not None, Bell bell not None, server, *, int fd, capacity, bint read_only):
+    def __init__(self, DeviceQueue queue not None, Bell bell not None, server, *, int fd, capacity, bint read_only,
+                 bint direct=False):
         cdef uint32_t size = queue.ring.place.size
         if self.queue is not None:
             raise RuntimeError("an engine serves one queue for life")
@@ -39,6 +40,7 @@ cdef class BlkEngine(Engine):
         self.state.file.fd = fd
         self.state.file.capacity = capacity
         self.state.file.read_only = read_only
+        self.state.file.direct = direct
         self.state.owner = <PyObject *>self
         self.queue, self.bell, self.server = queue, bell, server
         self.window = queue.window

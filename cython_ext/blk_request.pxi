@@ -42,6 +42,7 @@ cdef struct blk_file:
     uint64_t capacity           # bytes; changes
     uint32_t writethrough       # each write is stable before it is reported done; changes
     bint read_only
+    bint direct                 # O_DIRECT: what is not aligned for it goes another way
 
 
 cdef inline void blk_header_of(const uint8_t *base, const chain_record *chain, blk_header *header) noexcept nogil:
@@ -84,11 +85,13 @@ cdef inline void blk_answer_ok(uint8_t *base, const chain_record *chain) noexcep
     iv_store8(base + last.offset + last.length - 1, 0)
 
 
-cdef int blk_outcome(ssize_t moved, uint64_t length) noexcept nogil:
+cdef int blk_outcome(const blk_file *file, int64_t moved, uint64_t length) noexcept nogil:
     """Of a transfer. A short one is begun anew by the server of requests, which knows how to go on."""
-    if moved == <ssize_t>length:
+    if moved == <int64_t>length:
         return BLK_DONE
-    return errno if moved < 0 else BLK_UNUSUAL
+    if moved >= 0 or (file.direct and errno == EINVAL):
+        return BLK_UNUSUAL
+    return errno
 
 
 cdef int blk_read(const blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector,
@@ -100,7 +103,7 @@ cdef int blk_read(const blk_file *file, uint8_t *base, const chain_record *chain
     if file.fd < 0:
         return BLK_DONE
     count = blk_vectors(base, chain.segments + chain.readable, chain.writable, 0, length, vectors)
-    return blk_outcome(preadv(file.fd, vectors, count, sector * BLK_SECTOR), length)
+    return blk_outcome(file, preadv(file.fd, vectors, count, sector * BLK_SECTOR), length)
 
 
 cdef int blk_write(const blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector,
@@ -115,7 +118,7 @@ cdef int blk_write(const blk_file *file, uint8_t *base, const chain_record *chai
     if file.fd < 0:
         return BLK_DONE
     count = blk_vectors(base, chain.segments, chain.readable, BLK_HEADER, length, vectors)
-    return blk_outcome(pwritev2(file.fd, vectors, count, sector * BLK_SECTOR, flags), length)
+    return blk_outcome(file, pwritev2(file.fd, vectors, count, sector * BLK_SECTOR, flags), length)
 
 
 cdef int blk_flush(const blk_file *file, const chain_record *chain) noexcept nogil:

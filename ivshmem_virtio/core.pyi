@@ -483,6 +483,7 @@ class BlkEngine(Engine):
     Well-formed reads, writes and flushes are carried out here. Every other chain goes to `server`, with 0, and so does
     one whose transfer or flush the host refused, with the error number; it answers in the chain and returns the bytes
     written. `fd` -1 is a null device: reads, writes and flushes succeed at once and touch no data. `capacity` is bytes.
+    `direct`: `fd` is open with O_DIRECT, and transfers not aligned for that go to `server` as well.
     """
 
     def __init__(
@@ -494,6 +495,7 @@ class BlkEngine(Engine):
         fd: int,
         capacity: int,
         read_only: bool,
+        direct: bool = False,
     ) -> None: ...
     def set_capacity(self, capacity: int) -> None:
         """Bytes; at any time."""

@@ -20,7 +20,7 @@ SECTOR = 512
 
 def null_disk(*, polls: bool) -> dict[str, object]:
     """Keys of a disk that answers at once and touches no data."""
-    return {"backend": "null", "poll": polls}
+    return {"backend": "null", "poll": "always" if polls else "adaptive"}
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import ClassVar
 from ivshmem_virtio.core import Bell, BlkEngine, Chain, Engine, PlaneWorker
 from ivshmem_virtio.devices.blk_held import Held
 from ivshmem_virtio.devices.blk_image import SECTOR, Image, ImageUnusable
+from ivshmem_virtio.devices.blk_null import NullImage
 from ivshmem_virtio.devices.blk_pace import Pace
 from ivshmem_virtio.devices.blk_plane import Plane
 from ivshmem_virtio.devices.blk_request import (
@@ -43,6 +44,8 @@ DESCRIPTOR = 16
 MINIMUM_WINDOW = 64 << 10
 PUBLISH_SECONDS = 0.001
 LOCK_SECONDS = 10.0
+BACKENDS = ("image", "null")
+NULL_SIZE = 1 << 30
 
 
 class Feature(IntFlag):
@@ -81,9 +84,13 @@ def segment_limits(window: int, queue_size: int) -> tuple[int, int]:
 class Blk(Device):
     """A disk.
 
-    ``path`` names the image, ``window`` is the size of the link's window in bytes, ``serial`` (at most 20 ASCII
-    characters, default: the beginning of ``name``) is what the guest finds in /sys/block/vdX/serial. Reading and
-    writing block the loop the device runs on.
+    ``path`` names the image; with ``backend`` "null" there is none, and the disk has ``size`` bytes. ``direct`` passes
+    by the host's page cache. ``window`` is the size of the link's window in bytes, ``serial`` (at most 20 ASCII
+    characters, default: the beginning of ``name``) is what the guest finds in /sys/block/vdX/serial.
+
+    ``poll``, ``cpus`` and ``workers`` are about the threads that serve the queues: for how long one looks for more work
+    before it sleeps ("adaptive", "never", "always", or so many microseconds at most), where they may run, and how many
+    there are. Where no engine can serve a queue, reading and writing block the loop the device runs on.
 
     ``bytes_per_second`` and ``requests_per_second`` are limits. With ``delay_ms`` every request waits a random time of
     up to so many milliseconds, so that requests come back out of order: that is for tests, as is ``delay_seed``.
@@ -96,11 +103,17 @@ class Blk(Device):
         self,
         name: str,
         *,
-        path: str | Path,
+        path: str | Path = "",
+        backend: str = "image",
+        size: int = NULL_SIZE,
         read_only: bool = False,
+        direct: bool = False,
         queues: int = 1,
         queue_size: int = 128,
         serial: str | None = None,
+        poll: str | int = "adaptive",
+        cpus: Sequence[int] = (),
+        workers: int = 1,
         bytes_per_second: int | None = None,
         requests_per_second: int | None = None,
         delay_ms: int = 0,
@@ -123,7 +136,12 @@ class Blk(Device):
                 raise BlkOptionInvalid(f"disk {name}: {key} = {limit} lets nothing through, 1 is the least")
         if delay_ms < 0:
             raise BlkOptionInvalid(f"disk {name}: delay_ms = {delay_ms} lies in the past, 0 is the least")
+        if backend not in BACKENDS:
+            raise BlkOptionInvalid(f"disk {name}: backend = {backend!r} is none of {', '.join(BACKENDS)}")
         self.path = str(path)
+        self._null = backend == "null"
+        self._size = size
+        self._direct = direct
         self.read_only = read_only
         self.writable_config = {} if read_only else {WRITEBACK_OFFSET: 1}
         self._queue_sizes = [queue_size] * queues
@@ -132,12 +150,12 @@ class Blk(Device):
         self._serial = (name if serial is None else serial).encode("ascii", "replace")
         self._lock_seconds = lock_seconds
         self._writeback = True
-        self._image: Image | None = None
+        self._image: Image | NullImage | None = None
         self._server: RequestServer | None = None
         self._driver: DriverHandle | None = None
         self._pace = Pace(**limits, delay=delay_ms / 1000, seed=delay_seed)
         self._held: Held | None = None
-        self._plane = Plane(name)
+        self._plane = Plane(name, workers=workers, poll=poll, cpus=cpus)
 
     @property
     def features(self) -> int:
@@ -151,7 +169,7 @@ class Blk(Device):
         return self._queue_sizes
 
     @property
-    def image(self) -> Image:
+    def image(self) -> Image | NullImage:
         """The open image; raises ImageUnusable before ``open``."""
         if self._image is None:
             raise ImageUnusable(f"image {self.path} is not open")
@@ -206,14 +224,23 @@ class Blk(Device):
     @property
     def resources(self) -> Sequence[Resource]:
         """The image."""
+        if self._null:
+            return ()
         return [Resource(self.path, Access.READ if self.read_only else Access.WRITE)]
 
     def open(self, loop: AbstractEventLoop) -> None:
         """Open and lock the image; waits a bounded time for the lock. Raises ImageMissing, ImageForbidden, ..."""
-        self._image = Image(self.path, read_only=self.read_only, lock_seconds=self._lock_seconds)
+        self._image = self._open_image()
         self._server = RequestServer(self.name, self._image, self._serial, self._window)
-        if not self._pace.unlimited:
+        if self._pace.unlimited:
+            self._plane.start()
+        else:
             self._held = Held(loop, self._serve_held)
+
+    def _open_image(self) -> Image | NullImage:
+        if self._null:
+            return NullImage(self._size, read_only=self.read_only)
+        return Image(self.path, read_only=self.read_only, lock_seconds=self._lock_seconds, direct=self._direct)
 
     def close(self) -> None:
         """Close and unlock the image. What is held was never begun."""
@@ -283,6 +310,7 @@ class Blk(Device):
             fd=self.image.fd,
             capacity=self.image.length,
             read_only=self.read_only,
+            direct=self._direct,
         )
         engine.set_writethrough(self._server.writethrough)
         return self._plane.worker_of(queue.index, engine), engine

@@ -84,25 +84,33 @@ class Image:
     """An open image.
 
     Writable images are held under an exclusive ``flock``, read-only ones under a shared one, for as long as they are
-    open. A successor of a killed process cannot get the lock before that process's I/O is over, so ``lock_seconds`` is
+    open. With ``direct`` the page cache is passed by (O_DIRECT) where a transfer is aligned as the host wants it.
+
+    A successor of a killed process cannot get the lock before that process's I/O is over, so ``lock_seconds`` is
     how long to wait for that.
     """
 
-    def __init__(self, path: str, *, read_only: bool, lock_seconds: float) -> None:
+    def __init__(self, path: str, *, read_only: bool, lock_seconds: float, direct: bool = False) -> None:
         self.path = path
         self.read_only = read_only
-        self.fd = self._open()
+        self.direct = direct
+        self.fd = self._open(os.O_DIRECT if direct else 0)
+        # What is not aligned as ``direct`` asks for goes through the page cache, and is over before a process can end.
+        # Everything that may outlive the process goes through ``fd``, which has the lock.
+        self._buffered = self.fd
         try:
+            if direct:
+                self._buffered = self._open(0)
             self.is_block_device = self._check_type()
             self._lock(lock_seconds)
             self.length = self._measure()
             self.geometry = self._geometry()
         except BaseException:
-            os.close(self.fd)
+            self.close()
             raise
 
-    def _open(self) -> int:
-        flags = os.O_CLOEXEC | (os.O_RDONLY if self.read_only else os.O_RDWR)
+    def _open(self, more: int) -> int:
+        flags = os.O_CLOEXEC | more | (os.O_RDONLY if self.read_only else os.O_RDWR)
         try:
             # O_EXCL on a block device, without O_CREAT, means "not while it is mounted or otherwise claimed".
             if not self.read_only and stat.S_ISBLK(os.stat(self.path).st_mode):
@@ -110,6 +118,10 @@ class Image:
             # A FIFO would make open() wait for a peer; it is refused by type right after.
             return os.open(self.path, flags | os.O_NONBLOCK)
         except OSError as error:
+            if more & os.O_DIRECT and error.errno == errno.EINVAL:
+                raise ImageUnusable(
+                    f"image {self.path} is on a file system without O_DIRECT: set direct = false"
+                ) from None
             raise describe_failure(self.path, error, read_only=self.read_only) from None
 
     def _check_type(self) -> bool:
@@ -202,7 +214,7 @@ class Image:
             batch = list(views[position : position + IOV_MAX])
             position += len(batch)
             while batch:
-                done = operation(self.fd, batch, offset)
+                done = operation(self._buffered, batch, offset)
                 if done == 0:
                     raise ImageEnded(errno.EIO, f"image {self.path} ends before byte {offset}")
                 offset += done
@@ -232,6 +244,8 @@ class Image:
 
     def close(self) -> None:
         """Close, and so unlock."""
+        if self._buffered != self.fd:
+            os.close(self._buffered)
         os.close(self.fd)
 
 

@@ -3,26 +3,52 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 from ivshmem_virtio.core import BlkEngine, PlaneWorker
+from ivshmem_virtio.devices.device import DeviceError
+
+SPINS = {"adaptive": 100_000, "never": 0, "always": -1}
+"""Nanoseconds for which a worker looks for more work at most."""
+
+
+class PlacementInvalid(DeviceError):
+    """The threads of a disk cannot run as configured."""
 
 
 class Plane:
-    """Queues take turns on the workers, which start with the first engine. For the loop of the disk."""
+    """Queues take turns on the workers. For the loop of the disk."""
 
-    def __init__(self, name: str, workers: int = 1) -> None:
+    def __init__(self, name: str, *, workers: int, poll: str | int, cpus: Sequence[int]) -> None:
+        spin = SPINS.get(poll) if isinstance(poll, str) else poll * 1000
+        if spin is None:
+            raise PlacementInvalid(f"disk {name}: poll = {poll!r} is none of {', '.join(SPINS)}, nor microseconds")
         self._name = name
         self._count = workers
+        self._spin = spin
+        self._cpus = tuple(cpus)
         self._workers: list[PlaneWorker] = []
         self._engines: list[BlkEngine] = []
 
     def worker_of(self, queue: int, engine: BlkEngine) -> PlaneWorker:
         """The worker that is to serve a queue with this engine."""
-        if not self._workers:
-            self._workers = [PlaneWorker(f"{self._name} {number}") for number in range(self._count)]
-            for worker in self._workers:
-                worker.start()
         self._engines.append(engine)
         return self._workers[queue % self._count]
+
+    def start(self) -> None:
+        """Start the workers now; raises PlacementInvalid."""
+        for number in range(self._count):
+            worker = PlaneWorker(f"{self._name} {number}", longest_spin=self._spin, cpus=self._cpus)
+            try:
+                worker.start()
+            except OSError as error:
+                self.close()
+                raise PlacementInvalid(
+                    f"disk {self._name}: cpus = {list(self._cpus)}: {error.strerror}; processors "
+                    f"{sorted(os.sched_getaffinity(0))} are there for this process"
+                ) from None
+            self._workers.append(worker)
 
     def set_writethrough(self, writethrough: bool) -> None:
         """Returns when no write is under way that began before."""

@@ -15,6 +15,7 @@ from enum import IntEnum
 
 from ivshmem_virtio.core import Chain
 from ivshmem_virtio.devices.blk_image import SECTOR, Image
+from ivshmem_virtio.devices.blk_null import NullImage
 
 HEADER = struct.Struct("<IIQ")
 RANGE = struct.Struct("<QII")
@@ -68,7 +69,7 @@ def answer(chain: Chain, filled: int, room: int, status: Status) -> int:
 class RequestServer:
     """Serves chains from one image. ``writethrough`` makes each write stable before it is reported done."""
 
-    def __init__(self, name: str, image: Image, serial: bytes, window: int) -> None:
+    def __init__(self, name: str, image: Image | NullImage, serial: bytes, window: int) -> None:
         self.name = name
         self.image = image
         self.serial = serial.ljust(ID_LENGTH, b"\0")[:ID_LENGTH]

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -45,6 +46,9 @@ from ivshmem_virtio.service.config_fields import (
 from ivshmem_virtio.service.size import is_power_of_two
 
 LEAST_NET_QUEUE = 32  # Linux stops a transmit queue for ever when it is below 2 + MAX_SKB_FRAGS = 19
+SECTOR = 512
+POLL_WORDS = ("adaptive", "never", "always")
+LONGEST_POLL = 1_000_000  # microseconds
 SERIAL_BYTES = 20  # virtio 1.4, 5.2.6: the GET_ID buffer
 CONSOLE_CONTROL_QUEUE = 32
 CONSOLE_WORDS = ("pty", "stdio", "null")
@@ -106,8 +110,20 @@ class DeviceTable(Table):
         return self.model_dump(mode="json", exclude={"type", "name", "window", "timeout", "ring"}, exclude_none=True)
 
 
+def _poll(value: object) -> object:
+    if isinstance(value, bool) or not (value in POLL_WORDS or (isinstance(value, int) and 0 <= value <= LONGEST_POLL)):
+        raise ValueError(f'must be "adaptive", "never", "always" or microseconds from 0 to {LONGEST_POLL}')
+    return value
+
+
+def _processors(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("must name each processor once")
+    return value
+
+
 class BlkConfig(DeviceTable):
-    """A block device over an image file or a host block device."""
+    """A block device over an image file or a host block device, or over nothing."""
 
     default_window: ClassVar[int] = 16 << 20
     # Below the 120 seconds after which Linux reports tasks that wait for a disk.
@@ -115,11 +131,17 @@ class BlkConfig(DeviceTable):
     least_pool: ClassVar[int] = 256 << 10
 
     type: Literal["blk"]
-    path: HostPath
+    backend: Literal["image", "null"] = "image"
+    path: HostPath | None = None
+    size: Size | None = None
     read_only: StrictBool = False
+    direct: StrictBool = False
     queues: Annotated[StrictInt, Field(ge=1, le=64)] = 1
     queue_size: QueueSize = 256
     serial: StrictStr | None = None
+    poll: Annotated[StrictStr | StrictInt, BeforeValidator(_poll)] = "adaptive"
+    cpus: Annotated[tuple[Annotated[StrictInt, Field(ge=0, le=4095)], ...], AfterValidator(_processors)] = ()
+    workers: Annotated[StrictInt, Field(ge=1, le=64)] = 1
     bytes_per_second: Annotated[StrictInt, Field(ge=1)] | None = None
     requests_per_second: Annotated[StrictInt, Field(ge=1)] | None = None
     delay_ms: Annotated[StrictInt, Field(ge=0, le=60_000)] = 0
@@ -131,6 +153,24 @@ class BlkConfig(DeviceTable):
         if value is not None and not (value.isascii() and value.isprintable() and len(value) <= SERIAL_BYTES):
             raise ValueError(f"must be at most {SERIAL_BYTES} printable ASCII characters")
         return value
+
+    @field_validator("size")
+    @classmethod
+    def _whole_sectors(cls, value: int | None) -> int | None:
+        if value is not None and (value < 1 or value % SECTOR):
+            raise ValueError(f"must be a multiple of {SECTOR} and not 0")
+        return value
+
+    @model_validator(mode="after")
+    def _what_belongs_together(self) -> BlkConfig:
+        if self.backend == "image" and self.path is None:
+            raise ValueError('must have path, or backend = "null"')
+        for key in ("path", "direct") if self.backend == "null" else ("size",):
+            if key in self.model_fields_set:
+                raise ValueError(f'must not have {key} with backend = "{self.backend}"')
+        if self.workers > self.queues:
+            raise ValueError(f"must not have more workers ({self.workers}) than queues ({self.queues})")
+        return self
 
     @property
     def shape(self) -> DeviceShape:

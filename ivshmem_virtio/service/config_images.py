@@ -23,10 +23,10 @@ def check_images(config: Config) -> None:
     """
     seen: dict[tuple[int, int], tuple[str, bool]] = {}
     for guest, device in devices(config):
-        if not isinstance(device, BlkConfig):
+        if not isinstance(device, BlkConfig) or device.path is None:
             continue
         owner = where(guest, device)
-        identity = _check_image(device, owner)
+        identity = _check_image(device, device.path, owner)
         other, other_writes = seen.setdefault(identity, (owner, not device.read_only))
         if other != owner and (other_writes or not device.read_only):
             raise DuplicateName(
@@ -35,15 +35,15 @@ def check_images(config: Config) -> None:
             )
 
 
-def _check_image(device: BlkConfig, owner: str) -> tuple[int, int]:
-    path, remedy = device.path, "create the image or correct path"
+def _check_image(device: BlkConfig, path: Path, owner: str) -> tuple[int, int]:
+    remedy = "create the image or correct path"
     try:
         status = path.stat()
     except OSError as error:
         raise ImageUnusable(f"{owner}: image {path}: {error.strerror}; {remedy}") from None
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
         raise ImageUnusable(f"{owner}: image {path} is neither a file nor a block device; {remedy}")
-    _check_access(device, owner)
+    _check_access(device, path, owner)
     size = _image_size(path, owner)
     if size == 0 or size % SECTOR:
         raise ImageUnusable(
@@ -55,13 +55,12 @@ def _check_image(device: BlkConfig, owner: str) -> tuple[int, int]:
     return -1 - status.st_dev, status.st_ino
 
 
-def _check_access(device: BlkConfig, owner: str) -> None:
-    if not os.access(device.path, os.R_OK):
-        raise ImageUnusable(f"{owner}: image {device.path} cannot be read by this user; change its mode or owner")
-    if not device.read_only and not os.access(device.path, os.W_OK):
+def _check_access(device: BlkConfig, path: Path, owner: str) -> None:
+    if not os.access(path, os.R_OK):
+        raise ImageUnusable(f"{owner}: image {path} cannot be read by this user; change its mode or owner")
+    if not device.read_only and not os.access(path, os.W_OK):
         raise ImageUnusable(
-            f"{owner}: image {device.path} cannot be written by this user; "
-            "change its mode or owner, or set read_only = true"
+            f"{owner}: image {path} cannot be written by this user; change its mode or owner, or set read_only = true"
         )
 
 
