@@ -427,7 +427,7 @@ class DeviceTransport:
         if state is None:
             return
         if value & 0xFFFF != 1:
-            self._change_queues(partial(state.reset, packed=self._packed))
+            self._reset_queue(state)
         elif not state.enabled:
             self._change_queues(partial(self._bring_up_queue, state))
         self.registers.show_queue(state)
@@ -451,10 +451,14 @@ class DeviceTransport:
         )
         state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
 
+    def _reset_queue(self, state: QueueState) -> None:
+        """Queue reset (virtio 1.4, 2.6.1)."""
+        self._change_queues(partial(state.reset, packed=self._packed))
+
     def _change_queues(self, change: Callable[[], None]) -> None:
         """Change the set of queues, maybe under an active device: it lets go of all and takes up what there is then.
 
-        A change that breaks a rule leaves it inactive (queue reset: virtio 1.4, 2.6.1).
+        A change that breaks a rule leaves it inactive.
         """
         self._compiled.let_go()
         change()
