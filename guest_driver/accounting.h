@@ -4,6 +4,7 @@
 #define VIRTIO_IVSHMEM_ACCOUNTING_H
 
 #include <linux/atomic.h>
+#include <linux/percpu.h>
 
 struct seq_file;
 
@@ -14,8 +15,6 @@ struct ivshmem_accounting {
 	atomic64_t registrations;	/* virtio devices ever registered */
 	atomic64_t vectors_requested;
 	atomic64_t vectors_freed;
-	atomic64_t maps;
-	atomic64_t unmaps;
 	atomic64_t map_failures;
 	atomic64_t coherent_allocated;
 	atomic64_t coherent_freed;
@@ -23,7 +22,14 @@ struct ivshmem_accounting {
 	atomic64_t coherent_reclaimed;
 };
 
+/* Counted for each request, so each CPU has its own. */
+struct ivshmem_mapping_counts {
+	u64 maps;
+	u64 unmaps;
+};
+
 extern struct ivshmem_accounting ivshmem_accounting;
+DECLARE_PER_CPU(struct ivshmem_mapping_counts, ivshmem_mapping_counts);
 
 void ivshmem_accounting_show(struct seq_file *file);
 void ivshmem_accounting_conclude(void);

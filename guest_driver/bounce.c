@@ -17,8 +17,8 @@
 /* Receive buffers wait for the peer without end; they leave this part of the window for those that get done. */
 #define RECEIVE_RESERVE 8
 
-/* Page by page, since a buffer in high memory is not in the kernel's map as a whole. */
-static void copy(u8 *window, phys_addr_t original, size_t size, bool to_window)
+/* Page by page, where a buffer in high memory is not in the kernel's map as a whole. */
+static void copy_pages(u8 *window, phys_addr_t original, size_t size, bool to_window)
 {
 	while (size) {
 		size_t part = min_t(size_t, size, PAGE_SIZE - offset_in_page(original));
@@ -34,6 +34,22 @@ static void copy(u8 *window, phys_addr_t original, size_t size, bool to_window)
 		original += part;
 		size -= part;
 	}
+}
+
+static void copy(struct ivshmem_link *link, u64 address, phys_addr_t original, size_t size, bool to_window)
+{
+	u8 *window = link->window + address;
+
+	if (IS_ENABLED(CONFIG_HIGHMEM))
+		copy_pages(window, original, size, to_window);
+	else if (to_window)
+		memcpy(window, phys_to_virt(original), size);
+	else
+		memcpy(phys_to_virt(original), window, size);
+	if (to_window)
+		this_cpu_add(link->pool.counts->bytes_to_window, size);
+	else
+		this_cpu_add(link->pool.counts->bytes_from_window, size);
 }
 
 static bool device_reads(enum dma_data_direction direction)
@@ -68,12 +84,12 @@ dma_addr_t ivshmem_bounce_map(struct ivshmem_link *link, phys_addr_t original, s
 		atomic64_inc(&ivshmem_accounting.map_failures);
 		return DMA_MAPPING_ERROR;
 	}
-	atomic64_inc(&ivshmem_accounting.maps);
+	this_cpu_inc(ivshmem_mapping_counts.maps);
 	block->original = original;
 	block->direction = direction;
 	address = ivshmem_pool_address(pool, block);
 	if (device_reads(direction) && !(attributes & DMA_ATTR_SKIP_CPU_SYNC))
-		copy(link->window + address, original, size, true);
+		copy(link, address, original, size, true);
 	return address;
 }
 
@@ -97,9 +113,9 @@ void ivshmem_bounce_unmap(struct ivshmem_link *link, dma_addr_t address, enum dm
 	if (!block)
 		return;
 	if (device_writes(direction) && !(attributes & DMA_ATTR_SKIP_CPU_SYNC))
-		copy(link->window + address, block->original, block->size, false);
+		copy(link, address, block->original, block->size, false);
 	ivshmem_pool_give(&link->pool, block);
-	atomic64_inc(&ivshmem_accounting.unmaps);
+	this_cpu_inc(ivshmem_mapping_counts.unmaps);
 }
 
 /* Any part of a mapping, so the address may lie inside it. */
@@ -119,7 +135,7 @@ void ivshmem_bounce_sync(struct ivshmem_link *link, dma_addr_t address, size_t s
 		return;
 	}
 	if (for_cpu ? device_writes(block->direction) : device_reads(block->direction))
-		copy(link->window + address, block->original + offset, size, !for_cpu);
+		copy(link, address, block->original + offset, size, !for_cpu);
 }
 
 /* Zeroed memory in the window: the ring block of the queue being made, or else any room. */

@@ -64,22 +64,21 @@ static void show_link(struct seq_file *file, const struct ivshmem_link *link)
 
 static void show_pool(struct seq_file *file, struct ivshmem_link *link)
 {
-	struct ivshmem_pool *pool = &link->pool;
-	struct ivshmem_pool copy;
-	unsigned long flags;
+	const struct ivshmem_pool *pool = &link->pool;
+	struct ivshmem_pool_counts counts;
 
-	spin_lock_irqsave(&pool->lock, flags);
-	copy = *pool;
-	spin_unlock_irqrestore(&pool->lock, flags);
+	ivshmem_pool_count(pool, &counts);
 	seq_printf(file, "window_bytes %llu\n", link->entry.rw_size);
-	seq_printf(file, "pool_bytes %llu\n", copy.capacity);
-	seq_printf(file, "granule_bytes %u\n", 1U << copy.granule_shift);
-	seq_printf(file, "maps %llu\n", copy.maps);
-	seq_printf(file, "unmaps %llu\n", copy.unmaps);
-	seq_printf(file, "live %llu\n", copy.live);
-	seq_printf(file, "bytes_live %llu\n", copy.capacity - copy.free);
-	seq_printf(file, "high_water %llu\n", copy.capacity - copy.least_free);
-	seq_printf(file, "map_failures %llu\n", copy.failures);
+	seq_printf(file, "pool_bytes %llu\n", pool->capacity);
+	seq_printf(file, "granule_bytes %u\n", 1U << pool->granule_shift);
+	seq_printf(file, "maps %llu\n", counts.maps);
+	seq_printf(file, "unmaps %llu\n", counts.unmaps);
+	seq_printf(file, "live %llu\n", counts.maps + counts.allocations - counts.unmaps - counts.frees);
+	seq_printf(file, "bytes_live %lld\n", atomic64_read(&pool->used));
+	seq_printf(file, "high_water %lld\n", atomic64_read(&pool->most_used));
+	seq_printf(file, "map_failures %llu\n", counts.failures);
+	seq_printf(file, "bytes_to_window %llu\n", counts.bytes_to_window);
+	seq_printf(file, "bytes_from_window %llu\n", counts.bytes_from_window);
 	seq_printf(file, "rings_adopted %llu\n", link->placement.adopted);
 }
 

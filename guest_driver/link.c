@@ -13,12 +13,18 @@
 
 static DEFINE_IDA(link_numbers);
 
+static void free_link(struct ivshmem_link *link)
+{
+	ivshmem_pool_destroy(&link->pool);
+	kfree(link);
+}
+
 static void release_link(struct device *dev)
 {
 	struct ivshmem_link *link = ivshmem_link_of(dev);
 
 	ida_free(&link_numbers, link->adev.id);
-	kfree(link);
+	free_link(link);
 	atomic64_dec(&ivshmem_accounting.links);
 }
 
@@ -46,6 +52,10 @@ static struct ivshmem_link *make_link(struct ivshmem_function *function, unsigne
 
 	if (!link)
 		return NULL;
+	if (ivshmem_pool_init(&link->pool)) {
+		kfree(link);
+		return NULL;
+	}
 	link->function = function;
 	link->index = index;
 	link->entry = *entry;
@@ -57,7 +67,6 @@ static struct ivshmem_link *make_link(struct ivshmem_function *function, unsigne
 	mutex_init(&link->table);
 	spin_lock_init(&link->event_lock);
 	spin_lock_init(&link->standin_lock);
-	spin_lock_init(&link->pool.lock);
 	INIT_DELAYED_WORK(&link->watch, ivshmem_watch);
 	INIT_WORK(&link->registration, ivshmem_registration);
 	INIT_WORK(&link->removal, removal);
@@ -73,7 +82,7 @@ int ivshmem_link_create(struct ivshmem_function *function, unsigned int index, c
 		return -ENOMEM;
 	number = ida_alloc(&link_numbers, GFP_KERNEL);
 	if (number < 0) {
-		kfree(link);
+		free_link(link);
 		return number;
 	}
 	link->adev.id = number;
@@ -83,7 +92,7 @@ int ivshmem_link_create(struct ivshmem_function *function, unsigned int index, c
 	error = auxiliary_device_init(&link->adev);
 	if (error) {
 		ida_free(&link_numbers, number);
-		kfree(link);
+		free_link(link);
 		return error;
 	}
 	atomic64_inc(&ivshmem_accounting.links);

@@ -6,9 +6,11 @@
 #include <linux/log2.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/sizes.h>
 
 #include "pool.h"
+#include "shelf.h"
 
 /* Small granules save room where room is scarce; large ones save records where it is not. */
 static unsigned int granule_shift_for(u64 end)
@@ -28,17 +30,12 @@ static u64 bytes_of(const struct ivshmem_pool *pool, unsigned int order)
 	return 1ULL << (order + pool->granule_shift);
 }
 
-u64 ivshmem_pool_address(const struct ivshmem_pool *pool, const struct ivshmem_block *block)
-{
-	return (u64)index_of(pool, block) << pool->granule_shift;
-}
-
 static void link_free(struct ivshmem_pool *pool, u32 index, unsigned int order)
 {
 	struct ivshmem_block *block = &pool->blocks[index];
 	u32 next = pool->free_lists[order];
 
-	block->kind = BLOCK_FREE;
+	WRITE_ONCE(block->kind, BLOCK_FREE);
 	block->order = order;
 	block->next = next;
 	block->previous = POOL_NONE;
@@ -61,7 +58,7 @@ static void unlink_free(struct ivshmem_pool *pool, u32 index)
 		pool->free_lists[order] = block->next;
 	if (pool->free_lists[order] == POOL_NONE)
 		pool->orders_with_room &= ~BIT(order);
-	block->kind = BLOCK_INTERIOR;
+	WRITE_ONCE(block->kind, BLOCK_INTERIOR);
 }
 
 /* Puts [first, end) on the free lists in blocks as large as alignment and length allow. */
@@ -74,6 +71,25 @@ static void add_free_range(struct ivshmem_pool *pool, u32 first, u32 end)
 		link_free(pool, first, order);
 		first += 1U << order;
 	}
+}
+
+/* What outlives the times it is open. */
+int ivshmem_pool_init(struct ivshmem_pool *pool)
+{
+	spin_lock_init(&pool->lock);
+	pool->counts = alloc_percpu(struct ivshmem_pool_counts);
+	if (!pool->counts)
+		return -ENOMEM;
+	if (!ivshmem_shelves_init(pool))
+		return 0;
+	free_percpu(pool->counts);
+	return -ENOMEM;
+}
+
+void ivshmem_pool_destroy(struct ivshmem_pool *pool)
+{
+	ivshmem_shelves_destroy(pool);
+	free_percpu(pool->counts);
 }
 
 /* Addresses are offsets from the window's start; [start, end) may be given out. start is above 0. */
@@ -99,9 +115,9 @@ int ivshmem_pool_open(struct ivshmem_pool *pool, u64 start, u64 end)
 	pool->granules = granules;
 	add_free_range(pool, first, granules);
 	pool->capacity = (granules - first) << pool->granule_shift;
-	pool->free = pool->capacity;
-	pool->least_free = pool->capacity;
-	pool->live = 0;
+	atomic64_set(&pool->used, 0);
+	atomic64_set(&pool->most_used, 0);
+	ivshmem_shelves_open(pool);
 	return 0;
 }
 
@@ -110,29 +126,50 @@ bool ivshmem_pool_is_open(const struct ivshmem_pool *pool)
 	return pool->blocks;
 }
 
-/* Takes back whatever is still out, and says how much that was. */
+void ivshmem_pool_count(const struct ivshmem_pool *pool, struct ivshmem_pool_counts *sum)
+{
+	int cpu;
+
+	*sum = (struct ivshmem_pool_counts){};
+	for_each_possible_cpu(cpu) {
+		const struct ivshmem_pool_counts *part = per_cpu_ptr(pool->counts, cpu);
+
+		sum->maps += part->maps;
+		sum->unmaps += part->unmaps;
+		sum->allocations += part->allocations;
+		sum->frees += part->frees;
+		sum->failures += part->failures;
+		sum->bytes_to_window += part->bytes_to_window;
+		sum->bytes_from_window += part->bytes_from_window;
+	}
+}
+
+/* Its driver is gone, so nobody takes or gives any more. Takes back whatever is still out, and says how much that was. */
 void ivshmem_pool_close(struct ivshmem_pool *pool, struct ivshmem_leftover *leftover)
 {
 	struct ivshmem_block *blocks = pool->blocks;
-	unsigned long flags;
+	struct ivshmem_pool_counts sum;
 
-	spin_lock_irqsave(&pool->lock, flags);
-	leftover->mappings = pool->maps - pool->unmaps;
-	leftover->allocations = pool->live - leftover->mappings;
-	pool->unmaps += leftover->mappings;
-	pool->blocks = NULL;
-	pool->live = 0;
-	pool->free = 0;
-	pool->capacity = 0;
-	spin_unlock_irqrestore(&pool->lock, flags);
+	ivshmem_pool_count(pool, &sum);
+	leftover->mappings = sum.maps - sum.unmaps;
+	leftover->allocations = sum.allocations - sum.frees;
+	this_cpu_add(pool->counts->unmaps, leftover->mappings);
+	this_cpu_add(pool->counts->frees, leftover->allocations);
+	WRITE_ONCE(pool->capacity, 0);
+	WRITE_ONCE(pool->blocks, NULL);
+	atomic64_set(&pool->used, 0);
 	kvfree(blocks);
 }
 
-static u32 split_off(struct ivshmem_pool *pool, unsigned int order)
+u32 ivshmem_pool_split_off(struct ivshmem_pool *pool, unsigned int order)
 {
-	unsigned int have = __ffs(pool->orders_with_room >> order) + order;
-	u32 index = pool->free_lists[have];
+	unsigned int have;
+	u32 index;
 
+	if (!(pool->orders_with_room >> order))
+		return POOL_NONE;
+	have = __ffs(pool->orders_with_room >> order) + order;
+	index = pool->free_lists[have];
 	unlink_free(pool, index);
 	while (have > order) {
 		have--;
@@ -141,51 +178,18 @@ static u32 split_off(struct ivshmem_pool *pool, unsigned int order)
 	return index;
 }
 
-/* NULL when there is no room, or when less than `reserve` bytes would be left. Fills in all but the original. */
-struct ivshmem_block *ivshmem_pool_take(struct ivshmem_pool *pool, u32 size, enum ivshmem_block_kind kind, u64 reserve)
-{
-	unsigned int order = order_base_2(DIV_ROUND_UP(size, 1U << pool->granule_shift));
-	u64 bytes = bytes_of(pool, order);
-	struct ivshmem_block *block = NULL;
-	unsigned long flags;
-
-	spin_lock_irqsave(&pool->lock, flags);
-	if (pool->blocks && order < POOL_ORDERS && pool->orders_with_room >> order && pool->free >= bytes + reserve) {
-		block = &pool->blocks[split_off(pool, order)];
-		block->kind = kind;
-		block->order = order;
-		block->size = size;
-		pool->free -= bytes;
-		pool->least_free = min(pool->least_free, pool->free);
-		pool->live++;
-		if (kind == BLOCK_MAPPED)
-			pool->maps++;
-	} else {
-		pool->failures++;
-	}
-	spin_unlock_irqrestore(&pool->lock, flags);
-	return block;
-}
-
 static bool is_free_block(const struct ivshmem_pool *pool, u32 index, unsigned int order)
 {
 	const struct ivshmem_block *block = &pool->blocks[index];
 
-	return block->kind == BLOCK_FREE && block->order == order;
+	return READ_ONCE(block->kind) == BLOCK_FREE && block->order == order;
 }
 
-void ivshmem_pool_give(struct ivshmem_pool *pool, struct ivshmem_block *block)
+void ivshmem_pool_merge(struct ivshmem_pool *pool, u32 index)
 {
-	unsigned int order = block->order;
-	u32 index = index_of(pool, block);
-	unsigned long flags;
+	unsigned int order = pool->blocks[index].order;
 
-	spin_lock_irqsave(&pool->lock, flags);
-	pool->free += bytes_of(pool, order);
-	pool->live--;
-	if (block->kind == BLOCK_MAPPED)
-		pool->unmaps++;
-	block->kind = BLOCK_INTERIOR;
+	WRITE_ONCE(pool->blocks[index].kind, BLOCK_INTERIOR);
 	while (order < POOL_ORDERS - 1) {
 		u32 buddy = index ^ (1U << order);
 
@@ -196,7 +200,100 @@ void ivshmem_pool_give(struct ivshmem_pool *pool, struct ivshmem_block *block)
 		order++;
 	}
 	link_free(pool, index, order);
+}
+
+static void note_most(struct ivshmem_pool *pool, s64 used)
+{
+	s64 most = atomic64_read(&pool->most_used);
+
+	while (used > most && !atomic64_try_cmpxchg(&pool->most_used, &most, used))
+		;
+}
+
+/* False: less than `reserve` bytes would be left. */
+static bool book(struct ivshmem_pool *pool, u64 bytes, u64 reserve)
+{
+	s64 used = atomic64_read(&pool->used);
+
+	do {
+		if (used + bytes + reserve > READ_ONCE(pool->capacity))
+			return false;
+	} while (!atomic64_try_cmpxchg(&pool->used, &used, used + bytes));
+	note_most(pool, used + bytes);
+	return true;
+}
+
+static u32 take_from_pool(struct ivshmem_pool *pool, unsigned int order)
+{
+	unsigned long flags;
+	u32 index;
+
+	spin_lock_irqsave(&pool->lock, flags);
+	index = ivshmem_pool_split_off(pool, order);
 	spin_unlock_irqrestore(&pool->lock, flags);
+	return index;
+}
+
+/* Room enough there is, but it may lie in pieces, on other CPUs' shelves too. */
+static u32 take_block(struct ivshmem_pool *pool, unsigned int order)
+{
+	u32 index = ivshmem_shelf_keeps(pool, order) ? ivshmem_shelf_take(pool, order) : take_from_pool(pool, order);
+
+	if (index != POOL_NONE)
+		return index;
+	ivshmem_shelves_empty(pool);
+	return take_from_pool(pool, order);
+}
+
+static struct ivshmem_block *fail(struct ivshmem_pool *pool)
+{
+	this_cpu_inc(pool->counts->failures);
+	return NULL;
+}
+
+/* NULL when there is no room, or when less than `reserve` bytes would be left. Fills in all but what a mapping is of. */
+struct ivshmem_block *ivshmem_pool_take(struct ivshmem_pool *pool, u32 size, enum ivshmem_block_kind kind, u64 reserve)
+{
+	unsigned int order = order_base_2(DIV_ROUND_UP(size, 1U << pool->granule_shift));
+	struct ivshmem_block *block;
+	u32 index;
+
+	if (order >= POOL_ORDERS || !book(pool, bytes_of(pool, order), reserve))
+		return fail(pool);
+	index = take_block(pool, order);
+	if (index == POOL_NONE) {
+		atomic64_sub(bytes_of(pool, order), &pool->used);
+		return fail(pool);
+	}
+	block = &pool->blocks[index];
+	block->order = order;
+	block->size = size;
+	WRITE_ONCE(block->kind, kind);
+	if (kind == BLOCK_MAPPED)
+		this_cpu_inc(pool->counts->maps);
+	else
+		this_cpu_inc(pool->counts->allocations);
+	return block;
+}
+
+void ivshmem_pool_give(struct ivshmem_pool *pool, struct ivshmem_block *block)
+{
+	unsigned int order = block->order;
+	u32 index = index_of(pool, block);
+	unsigned long flags;
+
+	if (block->kind == BLOCK_MAPPED)
+		this_cpu_inc(pool->counts->unmaps);
+	else
+		this_cpu_inc(pool->counts->frees);
+	if (ivshmem_shelf_keeps(pool, order)) {
+		ivshmem_shelf_give(pool, index, order);
+	} else {
+		spin_lock_irqsave(&pool->lock, flags);
+		ivshmem_pool_merge(pool, index);
+		spin_unlock_irqrestore(&pool->lock, flags);
+	}
+	atomic64_sub(bytes_of(pool, order), &pool->used);
 }
 
 /*
@@ -212,12 +309,11 @@ struct ivshmem_block *ivshmem_pool_find(struct ivshmem_pool *pool, u64 address)
 		return NULL;
 	for (order = 0; order < POOL_ORDERS; order++) {
 		struct ivshmem_block *block = &pool->blocks[granule & ~(BIT_ULL(order) - 1)];
+		u8 kind = READ_ONCE(block->kind);
 
-		if (block->kind == BLOCK_INTERIOR)
+		if (kind == BLOCK_INTERIOR)
 			continue;
-		if (block->kind == BLOCK_FREE || block->order < order)
-			return NULL;
-		return block;
+		return kind < BLOCK_MAPPED || block->order < order ? NULL : block;
 	}
 	return NULL;
 }

@@ -121,10 +121,15 @@ def _add_busybox(archive: Archive) -> None:
             archive.link(applet, "/bin/busybox")
 
 
-def _add_programs(archive: Archive, programs: Mapping[str, str], data: Sequence[str] = ()) -> None:
+def programs_root(programs: Mapping[str, str]) -> Path:
+    """The tree that ``programs`` (as for build_initrd) come from, with all they need; fetched on first use."""
     wanted = closure(sorted(set(programs.values())))
     key = hashlib.sha256("\n".join(package.key for package in wanted).encode()).hexdigest()[:16]
-    root = unpack_together(f"programs-{key}", wanted)
+    return unpack_together(f"programs-{key}", wanted)
+
+
+def _add_programs(archive: Archive, programs: Mapping[str, str], data: Sequence[str] = ()) -> None:
+    root = programs_root(programs)
     for name in (*programs, *data):
         if not (root / name).is_file():
             raise InitrdIncomplete(f"/{name} is not in the packages it is expected in")

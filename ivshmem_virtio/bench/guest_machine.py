@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: MIT
+"""The guest that suite ``guest`` measures in: our disk and network, and QEMU's own beside them in the same boot.
+
+QEMU's devices are there twice: plain, and going through the kernel's bounce buffers as ours go through the window
+(``iommu_platform=on`` in a guest booted with ``swiotlb=force``). Our own path has mapping operations of its own, which
+that parameter does not reach.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ivshmem_virtio.bench.guest_taps import Tap, TapsUnavailable, taps
+from ivshmem_virtio.vm.accelerator import choose
+from ivshmem_virtio.vm.guest import CONSOLE, Guest
+from ivshmem_virtio.vm.initrd import build_initrd, programs_root
+from ivshmem_virtio.vm.kernel import kernel
+from ivshmem_virtio.vm.module_build import build_module
+from ivshmem_virtio.vm.qemu import Boot, Doorbell, escaped, qemu_arguments
+from ivshmem_virtio.vm.service import ServiceProcess
+
+OURS = "ivshmem"
+BOUNCING = "swiotlb"
+PLAIN = "plain"
+PLACES = (OURS, BOUNCING, PLAIN)
+PROGRAMS = {"usr/bin/fio": "fio", "usr/bin/iperf3": "iperf3"}
+VECTORS = 16
+_CONFIGURATION = """\
+[service]
+name = "{service}"
+runtime_dir = "run"
+[[guest]]
+name = "guest"
+region = "64M"
+vectors = {vectors}
+  [[guest.device]]
+  type = "blk"
+  name = "{disk}"
+  path = "{disk}.img"
+  queue_size = 256
+  window = "16M"
+"""
+_NETWORK = """\
+  [[guest.device]]
+  type = "net"
+  name = "net"
+  mac = "{mac}"
+  window = "16M"
+  via = {{ tap = "{tap}" }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A booted guest. ``disks`` maps each place to its node; ``taps`` is empty where no interface could be made."""
+
+    guest: Guest
+    folder: Path
+    disks: Mapping[str, str]
+    taps: Mapping[str, Tap]
+    without_taps: str
+    programs: Path
+    release: str
+
+
+def configuration(service: str, tap: Tap | None) -> str:
+    """Of the service that serves our devices."""
+    text = _CONFIGURATION.format(service=service, vectors=VECTORS, disk=OURS)
+    return text + (_NETWORK.format(mac=tap.mac, tap=tap.name) if tap is not None else "")
+
+
+def peer_arguments(folder: Path, interfaces: Mapping[str, Tap]) -> list[str]:
+    """QEMU's own devices: the same kind of file, page cache and asynchronous I/O as fast as QEMU has it."""
+    arguments: list[str] = []
+    for place in (BOUNCING, PLAIN):
+        options = "disable-legacy=on" + (",iommu_platform=on" if place == BOUNCING else "")
+        image = escaped(str(folder / f"{place}.img"))
+        arguments += ["-drive", f"file={image},format=raw,if=none,id={place},cache=writeback,aio=io_uring"]
+        arguments += ["-device", f"virtio-blk-pci,drive={place},serial={place},{options}"]
+        if place in interfaces:
+            tap = interfaces[place]
+            arguments += ["-netdev", f"tap,id=net-{place},ifname={tap.name},script=no,downscript=no"]
+            arguments += ["-device", f"virtio-net-pci,netdev=net-{place},mac={tap.mac},romfile=,{options}"]
+    return arguments
+
+
+@contextmanager
+def machine(
+    *,
+    series: str = "6.12",
+    disk_mib: int = 128,
+    network: bool = True,
+    files: Mapping[str, Path] | None = None,
+    module: Path | None = None,
+    cpus: int = 1,
+) -> Iterator[Machine]:
+    """Boot it, with service, images and interfaces; all gone afterwards.
+
+    ``files`` maps more paths in the guest to files here. Raises what booting a guest raises.
+    """
+    chosen = kernel(series)
+    initrd = build_initrd(chosen, module or build_module(chosen), files=files, programs=PROGRAMS)
+    with ExitStack() as cleanup:
+        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="ivshmem-bench-", dir=_fast_folder())))
+        interfaces, why = _interfaces(cleanup) if network else ({}, "not asked for")
+        for place in PLACES:
+            (folder / f"{place}.img").write_bytes(os.urandom(1 << 20) * disk_mib)
+        config = folder / "service.toml"
+        config.write_text(configuration(f"bench-{secrets.token_hex(4)}", interfaces.get(OURS)))
+        cleanup.enter_context(ServiceProcess(["serve", str(config)], folder))
+        arguments = qemu_arguments(
+            doorbells=[Doorbell(folder / "run" / "guest.sock", VECTORS)],
+            accelerator=choose("auto").accelerator,
+            boot=Boot(chosen.image, initrd, f"{CONSOLE} swiotlb=force mitigations=off"),
+            memory_mib=768,
+            cpus=cpus,
+            extra=peer_arguments(folder, interfaces),
+        )
+        guest = cleanup.enter_context(Guest(arguments, folder, "bench"))
+        guest.wait_ready()
+        guest.run("modprobe virtio_pci 2>/dev/null || true")  # built into some kernels
+        disks = wait_for_disks(guest, PLACES)
+        bring_up(guest, interfaces)
+        yield Machine(guest, folder, disks, interfaces, why, programs_root(PROGRAMS), chosen.release)
+
+
+def _fast_folder() -> str | None:
+    """Images lie in memory where that is possible, so that no host disk is measured."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def _interfaces(cleanup: ExitStack) -> tuple[dict[str, Tap], str]:
+    try:
+        return cleanup.enter_context(taps(PLACES)), ""
+    except TapsUnavailable as error:
+        return {}, str(error)
+
+
+def wait_for_disks(guest: Guest, serials: Sequence[str]) -> dict[str, str]:
+    """Node of the disk with each serial number, once they are all there."""
+    loop = (
+        'for s in {}; do n=0; until d=$(grep -lx "$s" /sys/block/vd*/serial 2>/dev/null); do n=$((n + 1));'
+        " [ $n -lt 300 ] || exit 1; usleep 100000; done; echo $s /dev/$(echo $d | cut -d/ -f4); done"
+    )
+    lines = guest.run(loop.format(" ".join(serials))).splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def bring_up(guest: Guest, interfaces: Mapping[str, Tap]) -> None:
+    """Give the guest's end of each tap its address."""
+    for tap in interfaces.values():
+        find = f"$(grep -lix {tap.mac} /sys/class/net/*/address | cut -d/ -f5)"
+        guest.run(f"i={find}; ip addr replace {tap.guest_address}/24 dev $i && ip link set $i up")
+
+
+def bounced(guest: Guest) -> int:
+    """Slots of the kernel's bounce buffers in use now."""
+    return int(guest.run("cat /sys/kernel/debug/swiotlb/io_tlb_used"))
