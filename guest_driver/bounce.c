@@ -93,15 +93,18 @@ dma_addr_t ivshmem_bounce_map(struct ivshmem_link *link, phys_addr_t original, s
 	return address;
 }
 
+static noinline void complain(struct ivshmem_link *link, dma_addr_t address)
+{
+	dev_err_once(&link->adev.dev, "a driver gave back %pad, which it does not have\n", &address);
+}
+
 /* The block that starts at an address and is of that kind; anything else is a bug of the caller. */
 static struct ivshmem_block *block_at(struct ivshmem_link *link, dma_addr_t address, enum ivshmem_block_kind kind)
 {
-	struct ivshmem_block *block = ivshmem_pool_find(&link->pool, address);
+	struct ivshmem_block *block = ivshmem_pool_at(&link->pool, address, kind);
 
-	if (!block || block->kind != kind || ivshmem_pool_address(&link->pool, block) != address) {
-		dev_err_once(&link->adev.dev, "a driver gave back %pad, which it does not have\n", &address);
-		return NULL;
-	}
+	if (unlikely(!block))
+		complain(link, address);
 	return block;
 }
 

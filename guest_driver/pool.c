@@ -202,7 +202,7 @@ void ivshmem_pool_merge(struct ivshmem_pool *pool, u32 index)
 	link_free(pool, index, order);
 }
 
-static void note_most(struct ivshmem_pool *pool, s64 used)
+static noinline void note_most(struct ivshmem_pool *pool, s64 used)
 {
 	s64 most = atomic64_read(&pool->most_used);
 
@@ -219,11 +219,12 @@ static bool book(struct ivshmem_pool *pool, u64 bytes, u64 reserve)
 		if (used + bytes + reserve > READ_ONCE(pool->capacity))
 			return false;
 	} while (!atomic64_try_cmpxchg(&pool->used, &used, used + bytes));
-	note_most(pool, used + bytes);
+	if (unlikely(used + (s64)bytes > atomic64_read(&pool->most_used)))
+		note_most(pool, used + bytes);
 	return true;
 }
 
-static u32 take_from_pool(struct ivshmem_pool *pool, unsigned int order)
+static noinline u32 take_from_pool(struct ivshmem_pool *pool, unsigned int order)
 {
 	unsigned long flags;
 	u32 index;
@@ -235,26 +236,41 @@ static u32 take_from_pool(struct ivshmem_pool *pool, unsigned int order)
 }
 
 /* Room enough there is, but it may lie in pieces, on other CPUs' shelves too. */
-static u32 take_block(struct ivshmem_pool *pool, unsigned int order)
+static noinline u32 gather(struct ivshmem_pool *pool, unsigned int order)
 {
-	u32 index = ivshmem_shelf_keeps(pool, order) ? ivshmem_shelf_take(pool, order) : take_from_pool(pool, order);
-
-	if (index != POOL_NONE)
-		return index;
 	ivshmem_shelves_empty(pool);
 	return take_from_pool(pool, order);
 }
 
-static struct ivshmem_block *fail(struct ivshmem_pool *pool)
+static u32 take_block(struct ivshmem_pool *pool, unsigned int order)
+{
+	u32 index = ivshmem_shelf_keeps(pool, order) ? ivshmem_shelf_take(pool, order) : take_from_pool(pool, order);
+
+	return likely(index != POOL_NONE) ? index : gather(pool, order);
+}
+
+static noinline void give_to_pool(struct ivshmem_pool *pool, u32 index)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&pool->lock, flags);
+	ivshmem_pool_merge(pool, index);
+	spin_unlock_irqrestore(&pool->lock, flags);
+}
+
+static noinline struct ivshmem_block *fail(struct ivshmem_pool *pool)
 {
 	this_cpu_inc(pool->counts->failures);
 	return NULL;
 }
 
-/* NULL when there is no room, or when less than `reserve` bytes would be left. Fills in all but what a mapping is of. */
+/*
+ * NULL when there is no room, or when less than `reserve` bytes would be left. The size is above 0. Fills in all but
+ * what a mapping is of.
+ */
 struct ivshmem_block *ivshmem_pool_take(struct ivshmem_pool *pool, u32 size, enum ivshmem_block_kind kind, u64 reserve)
 {
-	unsigned int order = order_base_2(DIV_ROUND_UP(size, 1U << pool->granule_shift));
+	unsigned int order = fls((size - 1) >> pool->granule_shift);
 	struct ivshmem_block *block;
 	u32 index;
 
@@ -280,19 +296,15 @@ void ivshmem_pool_give(struct ivshmem_pool *pool, struct ivshmem_block *block)
 {
 	unsigned int order = block->order;
 	u32 index = index_of(pool, block);
-	unsigned long flags;
 
 	if (block->kind == BLOCK_MAPPED)
 		this_cpu_inc(pool->counts->unmaps);
 	else
 		this_cpu_inc(pool->counts->frees);
-	if (ivshmem_shelf_keeps(pool, order)) {
+	if (ivshmem_shelf_keeps(pool, order))
 		ivshmem_shelf_give(pool, index, order);
-	} else {
-		spin_lock_irqsave(&pool->lock, flags);
-		ivshmem_pool_merge(pool, index);
-		spin_unlock_irqrestore(&pool->lock, flags);
-	}
+	else
+		give_to_pool(pool, index);
 	atomic64_sub(bytes_of(pool, order), &pool->used);
 }
 

@@ -35,7 +35,7 @@ struct ivshmem_block {
 		struct {
 			u32 next;
 			u32 previous;
-		};			/* free: the other free blocks of its order */
+		};			/* free: the other free blocks of its order; on a shelf: the next one there */
 	};
 	u32 size;			/* bytes in use */
 	u8 kind;
@@ -63,7 +63,7 @@ struct ivshmem_pool {
 	u64 capacity;			/* bytes that can be given out */
 	u32 granules;
 	unsigned int granule_shift;
-	u8 shelf_depth[SHELF_ORDERS];	/* blocks that a shelf has room for; 0: the order is not kept on shelves */
+	u16 shelf_depth[SHELF_ORDERS];	/* blocks that a shelf has room for; 0: the order is not kept on shelves */
 
 	atomic64_t used ____cacheline_aligned_in_smp;	/* bytes in blocks that are out */
 	atomic64_t most_used;
@@ -92,6 +92,22 @@ void ivshmem_pool_count(const struct ivshmem_pool *pool, struct ivshmem_pool_cou
 static inline u64 ivshmem_pool_address(const struct ivshmem_pool *pool, const struct ivshmem_block *block)
 {
 	return (u64)(block - pool->blocks) << pool->granule_shift;
+}
+
+/*
+ * The block in use that starts at an address, or NULL. No lock: the caller owns the block. What is not the start of a
+ * block of the caller's is told by the record, whose kind is another.
+ */
+static inline struct ivshmem_block *ivshmem_pool_at(const struct ivshmem_pool *pool, u64 address,
+						    enum ivshmem_block_kind kind)
+{
+	u64 granule = address >> pool->granule_shift;
+	struct ivshmem_block *block;
+
+	if (unlikely(!pool->blocks || granule >= pool->granules || granule << pool->granule_shift != address))
+		return NULL;
+	block = &pool->blocks[granule];
+	return likely(READ_ONCE(block->kind) == kind) ? block : NULL;
 }
 
 /* For shelf.c, with the lock held: a free block of that order, or POOL_NONE; and the way back. */

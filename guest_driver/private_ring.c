@@ -64,10 +64,10 @@ static void note_descriptor(struct ivshmem_head *head, const struct vring_desc *
 static void note_table(struct ivshmem_link *link, struct ivshmem_head *head, const struct vring_desc *descriptor)
 {
 	u64 address = le64_to_cpu((__force __le64)descriptor->addr);
-	struct ivshmem_block *block = ivshmem_pool_find(&link->pool, address);
+	struct ivshmem_block *block = ivshmem_pool_at(&link->pool, address, BLOCK_MAPPED);
 	u32 at;
 
-	if (!block || block->kind != BLOCK_MAPPED)
+	if (!block)
 		return;
 	for (at = 0; at + sizeof(*descriptor) <= block->size; at += sizeof(*descriptor)) {
 		phys_addr_t original = block->original + at;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Each CPU's own stock of free blocks: see shelf.h. */
+/* Each CPU's own stock of free blocks, the part that seldom runs: see shelf.h. */
 #include <linux/cpumask.h>
+#include <linux/math64.h>
 #include <linux/minmax.h>
 #include <linux/percpu.h>
+#include <linux/string.h>
 
 #include "shelf.h"
 
@@ -10,6 +12,7 @@
 #define SHELVED_PART 64
 /* A shelf with room for less would be filled and emptied all the time. */
 #define LEAST_DEPTH 2
+#define MOST_DEPTH 256
 
 int ivshmem_shelves_init(struct ivshmem_pool *pool)
 {
@@ -38,22 +41,23 @@ void ivshmem_shelves_open(struct ivshmem_pool *pool)
 	for (order = 0; order < SHELF_ORDERS; order++) {
 		u64 depth = room >> (order + pool->granule_shift);
 
-		pool->shelf_depth[order] = depth < LEAST_DEPTH ? 0 : min_t(u64, depth, SHELF_DEPTH);
+		pool->shelf_depth[order] = depth < LEAST_DEPTH ? 0 : min_t(u64, depth, MOST_DEPTH);
 	}
 	for_each_possible_cpu(cpu)
-		memset(per_cpu_ptr(pool->shelves, cpu)->count, 0, SHELF_ORDERS);
+		memset(per_cpu_ptr(pool->shelves, cpu)->count, 0, sizeof_field(struct ivshmem_shelf, count));
 }
 
-static void put_back(struct ivshmem_pool *pool, struct ivshmem_shelf *shelf, unsigned int order, unsigned int keep)
+/* Gives back to the pool what is more than `keep`. The shelf's lock is held. */
+void ivshmem_shelf_clear(struct ivshmem_pool *pool, struct ivshmem_shelf *shelf, unsigned int order, unsigned int keep)
 {
 	spin_lock(&pool->lock);
 	while (shelf->count[order] > keep)
-		ivshmem_pool_merge(pool, shelf->stock[order][--shelf->count[order]]);
+		ivshmem_pool_merge(pool, ivshmem_shelf_pop(pool, shelf, order));
 	spin_unlock(&pool->lock);
 }
 
 /* Half of what there is room for, so that neither the next taking nor the next giving back needs the pool. */
-static void stock_up(struct ivshmem_pool *pool, struct ivshmem_shelf *shelf, unsigned int order)
+void ivshmem_shelf_fill(struct ivshmem_pool *pool, struct ivshmem_shelf *shelf, unsigned int order)
 {
 	unsigned int wanted = pool->shelf_depth[order] / 2;
 
@@ -64,39 +68,9 @@ static void stock_up(struct ivshmem_pool *pool, struct ivshmem_shelf *shelf, uns
 		if (index == POOL_NONE)
 			break;
 		pool->blocks[index].order = order;
-		WRITE_ONCE(pool->blocks[index].kind, BLOCK_SHELVED);
-		shelf->stock[order][shelf->count[order]++] = index;
+		ivshmem_shelf_push(pool, shelf, index, order);
 	}
 	spin_unlock(&pool->lock);
-}
-
-/* POOL_NONE: neither on this CPU's shelf nor in the pool. Whichever shelf it is, its lock is held. */
-u32 ivshmem_shelf_take(struct ivshmem_pool *pool, unsigned int order)
-{
-	struct ivshmem_shelf *shelf = raw_cpu_ptr(pool->shelves);
-	u32 index = POOL_NONE;
-	unsigned long flags;
-
-	spin_lock_irqsave(&shelf->lock, flags);
-	if (!shelf->count[order])
-		stock_up(pool, shelf, order);
-	if (shelf->count[order])
-		index = shelf->stock[order][--shelf->count[order]];
-	spin_unlock_irqrestore(&shelf->lock, flags);
-	return index;
-}
-
-void ivshmem_shelf_give(struct ivshmem_pool *pool, u32 index, unsigned int order)
-{
-	struct ivshmem_shelf *shelf = raw_cpu_ptr(pool->shelves);
-	unsigned long flags;
-
-	spin_lock_irqsave(&shelf->lock, flags);
-	if (shelf->count[order] == pool->shelf_depth[order])
-		put_back(pool, shelf, order, pool->shelf_depth[order] / 2);
-	WRITE_ONCE(pool->blocks[index].kind, BLOCK_SHELVED);
-	shelf->stock[order][shelf->count[order]++] = index;
-	spin_unlock_irqrestore(&shelf->lock, flags);
 }
 
 /* There is no room left but perhaps here. */
@@ -111,7 +85,7 @@ void ivshmem_shelves_empty(struct ivshmem_pool *pool)
 
 		spin_lock_irqsave(&shelf->lock, flags);
 		for (order = 0; order < SHELF_ORDERS; order++)
-			put_back(pool, shelf, order, 0);
+			ivshmem_shelf_clear(pool, shelf, order, 0);
 		spin_unlock_irqrestore(&shelf->lock, flags);
 	}
 }

@@ -99,10 +99,11 @@ def machine(
     files: Mapping[str, Path] | None = None,
     module: Path | None = None,
     cpus: int = 1,
+    extra: Sequence[str] = (),
 ) -> Iterator[Machine]:
     """Boot it, with service, images and interfaces; all gone afterwards.
 
-    ``files`` maps more paths in the guest to files here. Raises what booting a guest raises.
+    ``files`` maps more paths in the guest to files here; ``extra`` are more arguments of QEMU. Raises what booting a guest raises.
     """
     chosen = kernel(series)
     initrd = build_initrd(chosen, module or build_module(chosen), files=files, programs=PROGRAMS)
@@ -120,7 +121,7 @@ def machine(
             boot=Boot(chosen.image, initrd, f"{CONSOLE} swiotlb=force mitigations=off"),
             memory_mib=768,
             cpus=cpus,
-            extra=peer_arguments(folder, interfaces),
+            extra=[*peer_arguments(folder, interfaces), *extra],
         )
         guest = cleanup.enter_context(Guest(arguments, folder, "bench"))
         guest.wait_ready()
