@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ivshmem_virtio.bench.guest_taps import Tap, TapsUnavailable, taps
 from ivshmem_virtio.vm.accelerator import choose
 from ivshmem_virtio.vm.guest import CONSOLE, Guest
 from ivshmem_virtio.vm.initrd import build_initrd, programs_root
-from ivshmem_virtio.vm.kernel import kernel
+from ivshmem_virtio.vm.kernel import SERIES, kernel
 from ivshmem_virtio.vm.module_build import build_module
 from ivshmem_virtio.vm.qemu import Boot, Doorbell, escaped, qemu_arguments
 from ivshmem_virtio.vm.service import ServiceProcess
@@ -58,15 +58,15 @@ _NETWORK = """\
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A booted guest. ``disks`` maps each place to its node; ``taps`` is empty where no interface could be made."""
+    """A booted guest. ``disks`` maps each place to its node, ``taps`` to its interface unless ``without_taps`` says why
+    there are none."""
 
     guest: Guest
-    folder: Path
     disks: Mapping[str, str]
     taps: Mapping[str, Tap]
-    without_taps: str
+    without_taps: TapsUnavailable | None
     programs: Path
-    release: str
+    command: str
 
 
 def configuration(service: str, tap: Tap | None) -> str:
@@ -92,24 +92,23 @@ def peer_arguments(folder: Path, interfaces: Mapping[str, Tap]) -> list[str]:
 
 @contextmanager
 def machine(
+    folder: Path,
     *,
-    series: str = "6.12",
+    series: str = SERIES[-1],
     disk_mib: int = 128,
-    network: bool = True,
-    files: Mapping[str, Path] | None = None,
     module: Path | None = None,
-    cpus: int = 1,
+    files: Mapping[str, Path] | None = None,
     extra: Sequence[str] = (),
 ) -> Iterator[Machine]:
-    """Boot it, with service, images and interfaces; all gone afterwards.
+    """Boot it, with service, images and interfaces; all but the images is gone afterwards.
 
-    ``files`` maps more paths in the guest to files here; ``extra`` are more arguments of QEMU. Raises what booting a guest raises.
+    ``folder`` is for the images, ``module`` the guest module if not this checkout's, ``files`` maps more paths in the
+    guest to files here, ``extra`` are more arguments of QEMU. Raises what booting a guest raises.
     """
     chosen = kernel(series)
     initrd = build_initrd(chosen, module or build_module(chosen), files=files, programs=PROGRAMS)
     with ExitStack() as cleanup:
-        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="ivshmem-bench-", dir=_fast_folder())))
-        interfaces, why = _interfaces(cleanup) if network else ({}, "not asked for")
+        interfaces, without = _interfaces(cleanup)
         for place in PLACES:
             (folder / f"{place}.img").write_bytes(os.urandom(1 << 20) * disk_mib)
         config = folder / "service.toml"
@@ -120,27 +119,20 @@ def machine(
             accelerator=choose("auto").accelerator,
             boot=Boot(chosen.image, initrd, f"{CONSOLE} swiotlb=force mitigations=off"),
             memory_mib=768,
-            cpus=cpus,
             extra=[*peer_arguments(folder, interfaces), *extra],
         )
         guest = cleanup.enter_context(Guest(arguments, folder, "bench"))
         guest.wait_ready()
         guest.run("modprobe virtio_pci 2>/dev/null || true")  # built into some kernels
         disks = wait_for_disks(guest, PLACES)
-        bring_up(guest, interfaces)
-        yield Machine(guest, folder, disks, interfaces, why, programs_root(PROGRAMS), chosen.release)
+        yield Machine(guest, disks, interfaces, without, programs_root(PROGRAMS), shlex.join(arguments))
 
 
-def _fast_folder() -> str | None:
-    """Images lie in memory where that is possible, so that no host disk is measured."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-
-
-def _interfaces(cleanup: ExitStack) -> tuple[dict[str, Tap], str]:
+def _interfaces(cleanup: ExitStack) -> tuple[dict[str, Tap], TapsUnavailable | None]:
     try:
-        return cleanup.enter_context(taps(PLACES)), ""
+        return cleanup.enter_context(taps(PLACES)), None
     except TapsUnavailable as error:
-        return {}, str(error)
+        return {}, error
 
 
 def wait_for_disks(guest: Guest, serials: Sequence[str]) -> dict[str, str]:
@@ -160,6 +152,10 @@ def bring_up(guest: Guest, interfaces: Mapping[str, Tap]) -> None:
         guest.run(f"i={find}; ip addr replace {tap.guest_address}/24 dev $i && ip link set $i up")
 
 
-def bounced(guest: Guest) -> int:
-    """Slots of the kernel's bounce buffers in use now."""
-    return int(guest.run("cat /sys/kernel/debug/swiotlb/io_tlb_used"))
+def bounces(guest: Guest, work: Callable[[], object]) -> bool:
+    """Whether ``work`` made the kernel's bounce buffers fuller than they are at rest."""
+    used = "/sys/kernel/debug/swiotlb/io_tlb_used_hiwater"
+    guest.run(f"echo 0 > {used}")
+    before = int(guest.run(f"cat {used}"))
+    work()
+    return int(guest.run(f"cat {used}")) > before

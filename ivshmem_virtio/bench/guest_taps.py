@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ivshmem_virtio.errors import IvshmemVirtioError
+from ivshmem_virtio.bench.errors import BenchError
 from ivshmem_virtio.vm.packages import tool
 
 
-class TapsUnavailable(IvshmemVirtioError):
+class TapsUnavailable(BenchError):
     """Interfaces cannot be made here: no privilege, or no tun driver."""
 
 

@@ -17,6 +17,7 @@ SUITES: Mapping[str, str] = {
     "blk": "ivshmem_virtio.bench.suites.blk:run",
     "net": "ivshmem_virtio.bench.suites.net:run",
     "scale": "ivshmem_virtio.bench.suites.scale:run",
+    "guest": "ivshmem_virtio.bench.suites.guest:run",
 }
 """By name: the function that is given the run and compares whatever the suite is about."""
 
