@@ -84,25 +84,36 @@ static void show_pool(struct seq_file *file, struct ivshmem_link *link)
 
 static void show_queues(struct seq_file *file, struct ivshmem_link *link)
 {
-	u64 kicks = link->kicks_done, interrupts = link->interrupts_done;
+	struct ivshmem_signals sum = link->done;
 	unsigned int i;
 
 	mutex_lock(&link->table);
 	for (i = 0; i < link->queue_count; i++) {
 		struct ivshmem_queue *queue = &link->queues[i];
+		struct ivshmem_signals one = {
+			.notifications = atomic64_read(&queue->notifications),
+			.kicks = atomic64_read(&queue->kicks),
+			.interrupts = READ_ONCE(queue->interrupts),
+			.idle_interrupts = READ_ONCE(queue->idle_interrupts),
+		};
 
 		if (!queue->vq)
 			continue;
-		kicks += atomic64_read(&queue->kicks);
-		interrupts += READ_ONCE(queue->interrupts);
-		seq_printf(file, "queue%u size %u vector %u%s kicks %lld interrupts %llu\n", queue->index,
-			   virtqueue_get_vring_size(queue->vq), queue->vector, queue->shared ? " shared" : "",
-			   atomic64_read(&queue->kicks), READ_ONCE(queue->interrupts));
+		sum.notifications += one.notifications;
+		sum.kicks += one.kicks;
+		sum.interrupts += one.interrupts;
+		sum.idle_interrupts += one.idle_interrupts;
+		seq_printf(file, "queue%u size %u vector %u%s notifications %llu kicks %llu interrupts %llu idle %llu\n",
+			   queue->index, virtqueue_get_vring_size(queue->vq), queue->vector,
+			   queue->shared ? " shared" : "", one.notifications, one.kicks, one.interrupts,
+			   one.idle_interrupts);
 	}
 	seq_printf(file, "queues %u\n", link->queue_count);
 	mutex_unlock(&link->table);
-	seq_printf(file, "kicks %llu\n", kicks);
-	seq_printf(file, "interrupts %llu\n", interrupts);
+	seq_printf(file, "notifications %llu\n", sum.notifications);
+	seq_printf(file, "kicks %llu\n", sum.kicks);
+	seq_printf(file, "interrupts %llu\n", sum.interrupts);
+	seq_printf(file, "idle_interrupts %llu\n", sum.idle_interrupts);
 	seq_printf(file, "config_interrupts %lld\n", atomic64_read(&link->config_interrupts));
 }
 

@@ -56,10 +56,11 @@ static bool driver_is_ready(const struct ivshmem_link *link)
 	return READ_ONCE(link->status) & VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
-/* Looks for used buffers, from the interrupt or because time has passed. */
-void ivshmem_queue_look(struct ivshmem_queue *queue)
+/* Looks for used buffers, from the interrupt or because time has passed. True: the driver got something to do. */
+static bool look(struct ivshmem_queue *queue)
 {
 	unsigned long flags;
+	bool news = false;
 
 	spin_lock_irqsave(&queue->lock, flags);
 	if (queue->live && driver_is_ready(queue->link) && ivshmem_peer_is_ours(queue->link)) {
@@ -67,10 +68,16 @@ void ivshmem_queue_look(struct ivshmem_queue *queue)
 			clear_event_byte(queue);
 		else if (queue->shared)
 			shared_write8(queue->link->window, HEADER_QUEUE_EVENT, 0);
-		if (ivshmem_ring_collect(queue) && vring_interrupt(0, queue->vq) == IRQ_HANDLED)
-			queue->interrupts++;
+		news = ivshmem_ring_collect(queue) && vring_interrupt(0, queue->vq) == IRQ_HANDLED;
+		queue->interrupts += news;
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
+	return news;
+}
+
+void ivshmem_queue_look(struct ivshmem_queue *queue)
+{
+	look(queue);
 }
 
 void ivshmem_queue_set_live(struct ivshmem_queue *queue, bool live)
@@ -84,7 +91,10 @@ void ivshmem_queue_set_live(struct ivshmem_queue *queue, bool live)
 
 static irqreturn_t queue_interrupt(int irq, void *data)
 {
-	ivshmem_queue_look(data);
+	struct ivshmem_queue *queue = data;
+
+	if (!look(queue))
+		queue->idle_interrupts++;
 	return IRQ_HANDLED;
 }
 

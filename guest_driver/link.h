@@ -34,6 +34,13 @@ struct ivshmem_device {
 	struct ivshmem_link *link;
 };
 
+struct ivshmem_signals {
+	u64 notifications;
+	u64 kicks;
+	u64 interrupts;
+	u64 idle_interrupts;
+};
+
 struct ivshmem_link {
 	struct auxiliary_device adev;
 	struct ivshmem_function *function;
@@ -96,8 +103,7 @@ struct ivshmem_link {
 	u64 transaction_failures;
 	u64 transaction_slowest_us;
 	atomic64_t config_interrupts;
-	u64 kicks_done;			/* by queues that are gone */
-	u64 interrupts_done;
+	struct ivshmem_signals done;	/* by queues that are gone */
 	u64 absent_total_ms;
 	u64 settled;			/* requests answered with an error on behalf of a lost back-end */
 	u32 absences;

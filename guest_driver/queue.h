@@ -27,8 +27,10 @@ struct ivshmem_queue {
 	u32 doorbell;			/* ready-made value of the doorbell register */
 	u32 block_offset;		/* where the back-end placed the rings */
 	u32 block_length;		/* 0: nowhere */
-	atomic64_t kicks;
-	u64 interrupts;
+	atomic64_t notifications;	/* by the driver */
+	atomic64_t kicks;		/* doorbells rung: the peer wanted to know */
+	u64 interrupts;			/* and timed looks, that brought the driver something */
+	u64 idle_interrupts;		/* that brought nothing */
 	struct ivshmem_ring ring;
 	bool has_callback;
 	bool waited_for;		/* tasks wait for answers that nothing but an answer ends */

@@ -27,9 +27,11 @@ static bool notify(struct virtqueue *vq)
 	enum ivshmem_answer how = ivshmem_settle_answer(queue);
 	bool detached = READ_ONCE(queue->link->detached);
 
-	atomic64_inc(&queue->kicks);
-	if (!detached && ivshmem_ring_publish(queue, how))
+	atomic64_inc(&queue->notifications);
+	if (!detached && ivshmem_ring_publish(queue, how)) {
+		atomic64_inc(&queue->kicks);
 		ivshmem_function_ring(queue->link->function, READ_ONCE(queue->doorbell));
+	}
 	if (queue->spun_for && queue->ring.size)
 		ivshmem_standin_await(queue, how);
 	return true;
@@ -129,8 +131,10 @@ static void unmake(struct ivshmem_queue *queue)
 		disable(queue);
 		mutex_unlock(&link->registers);
 	}
-	link->kicks_done += atomic64_read(&queue->kicks);
-	link->interrupts_done += queue->interrupts;
+	link->done.notifications += atomic64_read(&queue->notifications);
+	link->done.kicks += atomic64_read(&queue->kicks);
+	link->done.interrupts += queue->interrupts;
+	link->done.idle_interrupts += queue->idle_interrupts;
 	ivshmem_ring_close(queue);
 	vring_del_virtqueue(queue->vq);
 	queue->vq = NULL;
