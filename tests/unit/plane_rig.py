@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from ivshmem_virtio.core import Bell, BlkEngine, Chain, DeviceQueue, DriverQueue, PlaneWorker, Window
 
-SIZE = 64
-WINDOW = 1 << 18
+SIZE = 128
+WINDOW = 1 << 20
 CAPACITY = 1 << 20
 BUFFERS = 1 << 16
 READ, GET_ID = 0, 8
