@@ -22,5 +22,9 @@ class UnknownSuite(BenchError):
     """There is no suite of this name."""
 
 
+class PlotsUnavailable(BenchError):
+    """The library that draws is not installed."""
+
+
 class RequestsFailed(BenchError):
     """A device answered requests of the load with errors, or not at all: its figure would mean nothing."""

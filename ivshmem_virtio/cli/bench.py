@@ -30,7 +30,13 @@ EXIT_INCOMPLETE = 1
     show_default=True,
     help="Where images for the measurements are made: a disk, for io_uring is at a loss on memory.",
 )
-def bench(suites: tuple[str, ...], quick: bool, json_file: Path | None, folder: Path) -> int:
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Draw a bar chart of each suite there, as SVG.",
+)
+def bench(suites: tuple[str, ...], quick: bool, json_file: Path | None, folder: Path, plots: Path | None) -> int:
     """Measure this machine: ours beside a peer, in turns, with the same load.
 
     Without SUITE, all of them. Needs two processors that nothing else uses.
@@ -54,6 +60,10 @@ def bench(suites: tuple[str, ...], quick: bool, json_file: Path | None, folder: 
     if json_file is not None:
         json_file.write_text(report.model_dump_json(indent=1) + "\n")
     progress.print(table(report.rows))
+    if plots is not None:
+        from ivshmem_virtio.bench.plots import write_plots
+
+        write_plots(report, plots)
     return EXIT_INCOMPLETE if report.failures else 0
 
 
