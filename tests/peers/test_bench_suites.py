@@ -15,7 +15,7 @@ from ivshmem_virtio.bench.processors import Processors
 from ivshmem_virtio.bench.registry import find
 from ivshmem_virtio.bench.run import Run
 
-ROWS = {"copy": 6, "blk": 10, "net": 2}
+ROWS = {"copy": 6, "kick": 2, "ring": 12, "blk": 10, "net": 2, "scale": 5}
 SECONDS = {"net": 0.2}
 """The peer spins, and gets its processor only now and then while other tests run."""
 NEEDED = {"net": "dpdk-testpmd"}
@@ -26,7 +26,10 @@ needs_two = pytest.mark.skipif(
 
 
 @needs_two
-@pytest.mark.parametrize("suite", ROWS)
+@pytest.mark.parametrize(
+    "suite",
+    ["copy", "kick", "blk", "net", *(pytest.param(suite, marks=pytest.mark.soak) for suite in ("ring", "scale"))],
+)
 def test_smallest_form(suite: str, folder: Path) -> None:
     program = NEEDED.get(suite)
     if program is not None and shutil.which(program) is None:

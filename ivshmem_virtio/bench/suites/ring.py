@@ -16,19 +16,27 @@ DEPTHS = (1, 32, 128)
 
 
 def run(bench: Run) -> None:
-    """Every depth, both sides spinning, then both sleeping."""
+    """Every depth in both layouts of a ring, both sides spinning, then both sleeping.
+
+    The peer knows split rings only, so ours of either layout is beside its split one.
+    """
     for polled in (True, False):
-        with ExitStack() as stack:
-            folder = stack.enter_context(bench.scratch())
-            processor = bench.processors
-            daemon = stack.enter_context(storage_daemon(folder, null_node(), polls=polled, prefix=processor.pinned()))
-            bench.commands.append(daemon.command)
-            peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon null-co"))
-            ours = stack.enter_context(
-                own_disk(folder / "ours", null_disk(polls=polled), "our null device", processor=processor.device)
-            )
-            for depth in DEPTHS:
-                compare_depth(bench, "ring", ours, peer, Work(depth), polled=polled, label="split")
+        for packed in (False, True):
+            _compare(bench, polled=polled, packed=packed)
+
+
+def _compare(bench: Run, *, polled: bool, packed: bool) -> None:
+    with ExitStack() as stack:
+        folder = stack.enter_context(bench.scratch())
+        processors = bench.processors
+        daemon = stack.enter_context(storage_daemon(folder, null_node(), polls=polled, prefix=processors.pinned()))
+        bench.commands.append(daemon.command)
+        peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon null-co"))
+        keys = null_disk(polls=polled, packed=packed)
+        ours = stack.enter_context(own_disk(folder / "ours", keys, "our null device", processor=processors.device))
+        for depth in DEPTHS:
+            label = "packed" if packed else "split"
+            compare_depth(bench, "ring", ours, peer, Work(depth), polled=polled, label=label)
 
 
 def compare_depth(
