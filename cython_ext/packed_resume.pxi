@@ -91,7 +91,8 @@ cdef int packed_keep_copies(device_ring *queue, Window record, uint64_t offset) 
     cdef uint32_t i
     if queue.place.size > largest or largest > LARGEST_QUEUE:
         raise errors.RingSizeInvalid(
-            f"queue size {queue.place.size} is more than the {largest} that its record has room for (docs/protocol.md, 9)"
+            f"queue size {queue.place.size} is more than the {largest} that the record has room for"
+            " (docs/protocol.md, 9)"
         )
     offset += QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>largest
     queue.copies = record.at(offset, DESC_SIZE * <uint64_t>largest)

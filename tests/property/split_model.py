@@ -32,6 +32,7 @@ class Layout:
     event_idx: bool
     indirect: bool
     minimum: int = 0
+    packed: bool = False
 
     def get16(self, offset: int) -> int:
         value: int = LE16.unpack_from(self.memory, offset)[0]

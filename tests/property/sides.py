@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""The two halves of a ring, ours and the model's, behind one face for the tests that mix them."""
+"""The two halves of a ring, ours and the models', behind one face for the tests that mix them."""
 
 from typing import Protocol
 
 from ivshmem_virtio.core import Chain, DeviceQueue, DriverQueue, Window
 
+from .packed_model import PackedModelDevice, PackedModelDriver
 from .split_model import Layout, ModelChain, ModelDevice, ModelDriver, Segment
 
 
@@ -38,7 +39,8 @@ class OurDriver:
             layout.device,
             event_idx=layout.event_idx,
             indirect=layout.indirect,
-            index=index,
+            packed=layout.packed,
+            index=None if layout.packed else index,
         )
         self.add = self.queue.add
         self.publish = self.queue.publish
@@ -61,7 +63,8 @@ class OurDevice:
             layout.device,
             event_idx=layout.event_idx,
             indirect=layout.indirect,
-            index=index,
+            packed=layout.packed,
+            index=None if layout.packed else index,
             minimum=layout.minimum,
         )
         self.held: dict[int, Chain] = {}
@@ -83,7 +86,7 @@ class OurDevice:
 
 class TheModelDevice:
     def __init__(self, window: Window, layout: Layout, index: int) -> None:
-        self.model = ModelDevice(layout, index)
+        self.model = PackedModelDevice(layout) if layout.packed else ModelDevice(layout, index)
         self.push = self.model.push
         self.publish = self.model.publish
         self.enable = self.model.enable
@@ -98,3 +101,8 @@ class TheModelDevice:
 class TheModelDriver(ModelDriver):
     def __init__(self, window: Window, layout: Layout, index: int) -> None:
         super().__init__(layout, index)
+
+
+class ThePackedModelDriver(PackedModelDriver):
+    def __init__(self, window: Window, layout: Layout, index: int) -> None:
+        super().__init__(layout)
