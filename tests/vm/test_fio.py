@@ -22,7 +22,8 @@ from tests.vm.conftest import BootGuest
 from tests.vm.killer import kill_again_and_again
 from tests.vm.served_guest import link_states, wait_in_guest
 
-# The delay of the first makes what is in flight come back out of order; requests of the second wait for seconds.
+# The delay of the first makes what is in flight come back out of order; requests of the second, whose rings are packed,
+# wait for seconds.
 CONFIG = """[service]
 name = "{name}"
 runtime_dir = "run"
@@ -44,6 +45,7 @@ vectors = 16
   queues = 2
   requests_per_second = 12
   window = "4M"
+  ring = "packed"
 """
 COMMON = "--ioengine=libaio --direct=1 --iodepth=32 --rw=randrw --verify=crc32c --verify_fatal=1 --verify_backlog=24"
 FAST = "--name=disk --bsrange=512-16k --blockalign=512 --numjobs=2 --size=2M --offset_increment=2M"
@@ -76,6 +78,10 @@ wait
 END
 sh /run/work > /dev/null 2>&1 &
 """
+
+
+# Bit 34 of the features that its driver has accepted: VIRTIO_F_RING_PACKED.
+PACKED_DISKS = "for d in /sys/block/vd*; do [ $(cut -c 35 $d/device/features) = 0 ] || cat $d/serial; done"
 
 
 @pytest.fixture
@@ -121,6 +127,7 @@ def test_fio_finds_nothing_wrong(
         doorbells: Sequence[Doorbell] = [Doorbell(tmp_path / "run" / "web.sock", 16)]
         guest = boot(doorbells=doorbells, initrd=fio_initrd, cpus=2, memory_mib=768)
         wait_in_guest(guest, "[ -b /dev/vda ] && [ -b /dev/vdb ]", 30)
+        assert guest.run(PACKED_DISKS) == "slow"
         guest.run(WORK)
         wait_in_guest(guest, "[ -s /run/disk.passes ]", 60)
         times = kill_again_and_again(config, kills, random.Random(seed))
