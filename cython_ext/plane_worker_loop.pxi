@@ -124,7 +124,8 @@ cdef void worker_sleep(plane_worker *worker) noexcept nogil:
         worker.sleeps += 1
         changes = worker.changes
         worker_leave(worker)
-        count = epoll_wait(worker.epoll, events, MOST_EVENTS, patience)
+        # Whoever attaches an engine rings.
+        count = epoll_wait(worker.epoll, events, MOST_EVENTS, patience if worker.count else -1)
         worker_enter(worker)
         # Engines that were let go meanwhile took their watches with them.
         if changes == worker.changes:

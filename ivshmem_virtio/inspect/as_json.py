@@ -102,6 +102,7 @@ def _queue(queue: QueueView) -> dict[str, Any]:
         "owner_changes": queue.owner_changes,
         "event": queue.event,
         "problem": queue.problem,
+        "counters": dict(queue.counters),
     }
 
 

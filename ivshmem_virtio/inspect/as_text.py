@@ -31,6 +31,7 @@ def print_guest(console: Console, view: GuestView) -> None:
             console.print(f"  {_text(finding)}", soft_wrap=True)
         _print_details(console, link)
         console.print(_queues_table(link))
+        _print_counters(console, link)
 
 
 def _text(finding: Finding) -> str:
@@ -102,6 +103,14 @@ def _queues_table(link: LinkView) -> Table:
     for queue in link.queues:
         table.add_row(*_queue_cells(queue))
     return table
+
+
+def _print_counters(console: Console, link: LinkView) -> None:
+    """Of queues that compiled engines serve."""
+    for queue in link.queues:
+        if queue.counters:
+            counted = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in queue.counters.items())
+            console.print(f"  queue {queue.index}: {counted}", soft_wrap=True)
 
 
 def _queue_cells(queue: QueueView) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import OutsideWindow
@@ -84,6 +85,8 @@ class QueueView:
     event: bool
     problem: str | None
     packed_events: PackedEvents | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+    """Of its engine, as the back-end last wrote them down."""
 
 
 def view_queue(
@@ -102,7 +105,8 @@ def view_queue(
     problem = None
     if indices is not None and place is not None and indices.outstanding > place.size:
         problem = f"available {indices.available} and used {indices.used} are further apart than {place.size} entries"
-    return QueueView(index, name, place, indices, owner, changes, event, problem, packed_events)
+    counters = status.counters if status is not None else {}
+    return QueueView(index, name, place, indices, owner, changes, event, problem, packed_events, counters)
 
 
 def _place(window: Window, backend: Backend | None, index: int, status: QueueStatus | None) -> RingPlace | None:

@@ -20,6 +20,8 @@ class QueueStatus(BaseModel):
     enabled: bool
     in_flight: int = 0
     packed: bool = False
+    counters: dict[str, int] = {}
+    """What a compiled engine has done, at the time of the file; empty for a queue that Python serves."""
 
 
 class LinkStatus(BaseModel):

@@ -218,6 +218,17 @@ def test_the_status_file_tells_features_and_addresses(config: Config, root: Craf
     assert (queue.place.source, queue.place.size, queue.indices.outstanding) == ("status file", 16, 2)
 
 
+def test_counters_of_an_engine_are_shown(
+    service: ServiceFile, region: CraftedRegion, config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = {"index": 0, "size": 16, "desc": 0x100000, "driver": 0x100100, "device": 0x100200, "enabled": 1}
+    counted = {**queue, "counters": {"chains": 12345, "worker_sleeps": 7}}
+    write_status(config, links=[{"name": "root", "device_id": 2, "queues": [counted]}])
+    assert look(config).links[ROOT].queues[0].counters == {"chains": 12345, "worker_sleeps": 7}
+    assert run(["inspect", str(service.path), "--observe", "0"]) == 0
+    assert "queue 0: chains 12,345, worker sleeps 7" in capsys.readouterr().out
+
+
 def test_without_a_status_file_that_is_said(config: Config, root: CraftedLink) -> None:
     root.registers.show_features(1 << 5)
     view = look(config)
@@ -340,7 +351,7 @@ def test_json_keys(service: ServiceFile, region: CraftedRegion, capsys: pytest.C
     assert link["backend"].keys() >= {"capabilities", "epoch", "session", "heartbeat", "acknowledged"}
     assert link["frontend"].keys() >= {"incarnation", "capabilities", "peer", "heartbeat"}
     assert link["queues"][0].keys() >= {
-        "index", "name", "place", "indices", "outstanding", "owner", "owner_changes", "event", "problem",
+        "index", "name", "place", "indices", "outstanding", "owner", "owner_changes", "event", "problem", "counters",
     }  # fmt: skip
     assert (link["queues"][0]["owner"], link["queues"][0]["owner_changes"]) == (Owner.BACKEND, 9)
 
