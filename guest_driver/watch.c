@@ -4,11 +4,13 @@
  * what may block it leaves to the registering work.
  */
 #include <linux/jiffies.h>
+#include <linux/virtio_config.h>
 
 #include "link.h"
 #include "queue.h"
 #include "settle.h"
 #include "standin.h"
+#include "window.h"
 
 #define WATCH_MS 1000
 #define WATCH_ABSENT_MS 200
@@ -148,6 +150,24 @@ static bool epoch_has_ended(struct ivshmem_link *link, enum ivshmem_presence pre
 	       (header->epoch != known->epoch || header->extension != known->extension);
 }
 
+/*
+ * A server that took us for dead, by mistake, has zeroed our State Table entry. Where the back-end saw that it has reset
+ * its device, in-flight requests and all, and nothing tells so but the status it shows: not even the incarnation changes.
+ */
+static bool has_forgotten_us(struct ivshmem_link *link, enum ivshmem_presence presence)
+{
+	bool forgotten;
+
+	if (presence != PRESENCE_READY || !has_device(link) || link->detached)
+		return false;
+	if (!mutex_trylock(&link->registers))
+		return false;	/* somebody is just talking to it */
+	forgotten = link->status & VIRTIO_CONFIG_S_DRIVER_OK && !link->spoiled &&
+		    !shared_read8(link->window, HEADER_DEVICE_STATUS) && ivshmem_peer_is_ours(link);
+	mutex_unlock(&link->registers);
+	return forgotten;
+}
+
 static void look_at_peer(struct ivshmem_link *link, struct ivshmem_header *header)
 {
 	enum ivshmem_presence before = link->peer.presence;
@@ -159,6 +179,8 @@ static void look_at_peer(struct ivshmem_link *link, struct ivshmem_header *heade
 			 now == PRESENCE_ABSENT ? "will begin" : "began");
 		WRITE_ONCE(link->detached, true);
 	}
+	if (has_forgotten_us(link, now))
+		ivshmem_link_distrust(link, 0, "it has forgotten its driver");
 	judge(link, now);
 	if (now == PRESENCE_ABSENT && before != PRESENCE_ABSENT)
 		note_absence(link);

@@ -305,6 +305,10 @@ class DeviceTransport:
                 self._log.info("front-end left")
                 self._present = False
                 self._forget_driver()
+                # A front-end that never left, but was declared absent by mistake, learns from it what it has lost. Not
+                # one of revision 1, which may have come back and posted a status by now.
+                if self.registers.frontend_capabilities():
+                    self.registers.show_status(0)
             self._restore_header()
             return False
         self._present = True

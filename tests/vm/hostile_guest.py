@@ -22,12 +22,14 @@ from tests.vm.served_guest import ALONE, VECTORS, Site
 TRAFFIC = """
 until [ -b /dev/vda ] && [ -c /dev/hvc0 ]; do sleep 0.1; done
 mknod /run/disk b $(tr : ' ' < /sys/block/vda/dev)
+mknod /run/terminal c $(tr : ' ' < /sys/class/tty/hvc0/dev)
 again() { while [ ! -e /run/enough ]; do eval "$1"; sleep 0.1; done }
 again 'dd if=/run/disk of=/dev/null bs=64k count=16 iflag=direct' &
 again 'dd if=/dev/zero of=/run/disk bs=4k count=16 oflag=direct conv=notrunc' &
 again 'head -c 64 /dev/hwrng' &
 again 'ip link set eth0 up; ip addr add 10.9.9.1/24 dev eth0; arping -c 3 -w 1 -I eth0 10.9.9.2' &
 again 'cat /sys/kernel/debug/virtio_ivshmem/*/state' &
+again 'echo still here > /run/terminal' &
 """
 
 ENOUGH = "touch /run/enough"

@@ -103,6 +103,24 @@ def test_links_go_and_come(site: Site, service: ServiceProcess, boot: BootGuest)
                 f"the front-end's state to be {wanted} everywhere",
             )
     assert_works(guest, site, "web", within=10)
+    # Somebody takes the guest for dead; the back-end believes it, and the front-end begins anew.
+    before = max(int(link["registrations"]) for link in link_states(guest).values())
+    with region.open("r+b", buffering=0) as memory:
+        for index in range(DEVICES):
+            _declare_absent(memory.fileno(), index)
+    wait_for(
+        lambda: all(int(link["registrations"]) > before for link in link_states(guest).values()),
+        "every device to be registered anew",
+    )
+    assert_works(guest, site, "web", within=10)
+
+
+def _declare_absent(memory: int, index: int) -> None:
+    """Long enough for the back-end to look, whenever the front-end puts its state back."""
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        os.pwrite(memory, bytes(4), _link(memory, index) + 4)
+        time.sleep(0.001)
 
 
 def _write_state(memory: int, index: int, state: EntryState) -> None:
@@ -113,10 +131,14 @@ def _write_state(memory: int, index: int, state: EntryState) -> None:
 
 
 def _frontend_state(memory: int, index: int) -> int:
+    (state,) = struct.unpack("<I", os.pread(memory, 4, _link(memory, index) + 4))
+    return int(state)
+
+
+def _link(memory: int, index: int) -> int:
     at = DIRECTORY_FIRST_ENTRY + index * DIRECTORY_ENTRY_SIZE
     (link,) = struct.unpack("<Q", os.pread(memory, 8, at + Entry.OFFSET))
-    (state,) = struct.unpack("<I", os.pread(memory, 4, link + 4))
-    return int(state)
+    return int(link)
 
 
 def test_removal_while_the_back_end_is_absent(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
