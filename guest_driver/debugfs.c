@@ -58,6 +58,7 @@ static void show_link(struct seq_file *file, const struct ivshmem_link *link)
 	seq_printf(file, "standin_passes %llu\n", link->standin_passes);
 	seq_printf(file, "dropped %llu\n", link->dropped);
 	seq_printf(file, "refused %llu\n", link->refused);
+	seq_printf(file, "orphans %llu\n", link->orphans);
 	seq_printf(file, "give_up %u\n", READ_ONCE(link->give_up));
 	seq_printf(file, "absent_total_ms %llu\n", link->absent_total_ms);
 }

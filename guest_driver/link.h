@@ -95,6 +95,7 @@ struct ivshmem_link {
 	u64 standin_passes;
 	u64 dropped;			/* outputs that the stand-in took for done */
 	u64 refused;			/* requests that it answered with an error */
+	u64 orphans;			/* outputs that their writers had left in the ring of a device that went */
 
 	struct ivshmem_pool pool;
 	struct ivshmem_placement placement;

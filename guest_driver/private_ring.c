@@ -439,6 +439,15 @@ bool ivshmem_ring_stuck(struct ivshmem_queue *queue, unsigned int milliseconds)
 	       time_after(jiffies, READ_ONCE(ring->progress) + msecs_to_jiffies(milliseconds));
 }
 
+/* Where the buffer is that a descriptor of the core's copy stands for, or stood for last; 0: nowhere. */
+phys_addr_t ivshmem_ring_original(struct ivshmem_queue *queue, unsigned int index)
+{
+	u64 address = le64_to_cpu((__force __le64)queue->ring.desc[index].addr);
+	struct ivshmem_block *block = ivshmem_pool_find(&queue->link->pool, address);
+
+	return block && block->kind == BLOCK_MAPPED ? block->original : 0;
+}
+
 /* After the core has made or remade its ring, before the peer is told of it: both copies are empty. */
 int ivshmem_ring_open(struct ivshmem_queue *queue)
 {

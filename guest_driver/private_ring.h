@@ -56,6 +56,7 @@ bool ivshmem_ring_collect(struct ivshmem_queue *queue);
 unsigned int ivshmem_ring_answer(struct ivshmem_queue *queue, enum ivshmem_answer how);
 unsigned int ivshmem_ring_answer_as_owner(struct ivshmem_queue *queue, enum ivshmem_answer how);
 void ivshmem_ring_abandon(struct ivshmem_queue *queue, enum ivshmem_answer how);
+phys_addr_t ivshmem_ring_original(struct ivshmem_queue *queue, unsigned int index);
 bool ivshmem_ring_idle(struct ivshmem_queue *queue);
 bool ivshmem_ring_stuck(struct ivshmem_queue *queue, unsigned int milliseconds);
 

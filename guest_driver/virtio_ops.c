@@ -5,6 +5,7 @@
 #include <linux/virtio_ring.h>
 
 #include "link.h"
+#include "orphans.h"
 #include "queue.h"
 #include "transaction.h"
 #include "virtqueue.h"
@@ -116,6 +117,7 @@ static void reset(struct virtio_device *vdev)
 	WRITE_ONCE(link->status, 0);
 	mutex_unlock(&link->registers);
 	ivshmem_link_synchronize(link);
+	ivshmem_orphans_remove(link);
 }
 
 static u64 get_features(struct virtio_device *vdev)
