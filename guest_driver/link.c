@@ -145,6 +145,18 @@ static void say_hello(struct ivshmem_link *link)
 		dev_info_ratelimited(&link->adev.dev, "waiting for a back-end\n");
 }
 
+/* Before there is an interrupt, which wakes the watch, and may come at once. */
+static void begin(struct ivshmem_link *link)
+{
+	link->removing = false;
+	link->detached = false;
+	link->phase = PHASE_WAITING;
+	link->not_before = jiffies;
+	link->peer = (struct ivshmem_peer){ .absent_since = jiffies };
+	link->transaction_sequence = get_random_u32();
+	ivshmem_choose_incarnation(link);
+}
+
 static int link_probe(struct auxiliary_device *adev, const struct auxiliary_device_id *id)
 {
 	struct ivshmem_link *link = container_of(adev, struct ivshmem_link, adev);
@@ -155,17 +167,10 @@ static int link_probe(struct auxiliary_device *adev, const struct auxiliary_devi
 	error = ivshmem_mapping_attach(link);
 	if (error)
 		return error;
+	begin(link);
 	error = ivshmem_link_request_vector(link);
 	if (error)
 		return error;
-
-	link->removing = false;
-	link->detached = false;
-	link->phase = PHASE_WAITING;
-	link->not_before = jiffies;
-	link->peer = (struct ivshmem_peer){ .absent_since = jiffies };
-	link->transaction_sequence = get_random_u32();
-	ivshmem_choose_incarnation(link);
 	ivshmem_debugfs_add_link(link);
 	say_hello(link);
 	ivshmem_watch_now(link);

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A TCP server on the host's loopback for a stream that lasts as long as it is wanted."""
+"""TCP servers on the host's loopback for streams that last as long as they are wanted, one in each direction.
+
+One connection for each direction: passt of 2023 may forget to go on with one that its guest has closed half.
+"""
 
 from __future__ import annotations
 
@@ -89,3 +92,11 @@ class Download(StreamServer):
         """End the stream."""
         self._finished.set()
         self.wait_for_end()
+
+
+class Upload(StreamServer):
+    """Takes what comes until the client ends it."""
+
+    def _serve(self, stream: socket.socket) -> None:
+        while data := stream.recv(1 << 16):
+            self._count(data)

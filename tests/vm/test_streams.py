@@ -20,7 +20,7 @@ from tests.number_stream import check_numbers
 from tests.vm.conftest import BootGuest
 from tests.vm.killer import kill_again_and_again
 from tests.vm.served_guest import link_states, wait_in_guest
-from tests.vm.tcp_streams import Download
+from tests.vm.tcp_streams import Download, Upload
 
 CONFIG = """[service]
 name = "{name}"
@@ -54,11 +54,24 @@ done
 echo $n > /run/$2.sent
 END
 """
+# What goes up is one random file, again and again, and its number of times.
 TRANSFER = """
+dd if=/dev/urandom of=/run/up bs=64k count=4 2> /dev/null
+cat > /run/upload <<'END'
+times=0
+while [ ! -e /run/stop ]; do
+    cat /run/up
+    times=$((times + 1))
+    echo $times > /run/times
+    sleep 0.2
+done | nc {gateway} {up}
+echo done > /run/uploaded
+END
 cat > /run/download <<'END'
-wget -q -O - http://{gateway}:{port}/ | sha256sum > /run/down
+wget -q -O - http://{gateway}:{down}/ | sha256sum > /run/down
 echo done > /run/downloaded
 END
+sh /run/upload > /dev/null 2>&1 &
 sh /run/download > /dev/null 2>&1 &
 """
 
@@ -78,6 +91,7 @@ def test_not_a_byte_of_any_stream_is_lost(
     with (
         Passt() as passt,
         Download(seed) as download,
+        Upload() as upload,
         ServiceProcess(["serve", str(config)], tmp_path),
     ):
         passt.start(tmp_path / "passt.sock")
@@ -87,14 +101,18 @@ def test_not_a_byte_of_any_stream_is_lost(
         guest.run(WRITE_LINES)
         guest.run("sh /run/lines /dev/hvc0 console > /dev/null 2>&1 &")
         guest.run(f"sh /run/lines {port_device(guest, 'stream')} port > /dev/null 2>&1 &")
-        guest.run(TRANSFER.format(gateway=passt.gateway, port=download.port))
+        guest.run(TRANSFER.format(gateway=passt.gateway, up=upload.port, down=download.port))
+        wait_in_guest(guest, "[ -s /run/times ]", 30)
         kill_again_and_again(config, kills, random.Random(seed))
         guest.run("touch /run/stop")
+        upload.wait_for_end()
         download.finish()
-        for done in ("console.sent", "port.sent", "downloaded"):
+        for done in ("console.sent", "port.sent", "uploaded", "downloaded"):
             wait_in_guest(guest, f"[ -e /run/{done} ]", 60)
         assert guest.run("cat /run/bad 2>/dev/null || true") == ""
         assert guest.run("cat /run/down").split()[0] == download.digest
+        times = int(guest.run("cat /run/times"))
+        assert guest.run(f"for n in $(seq {times}); do cat /run/up; done | sha256sum").split()[0] == upload.digest
         sent = {name: int(guest.run(f"cat /run/{name}.sent")) for name in ("console", "port")}
         assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
     found = {name: check_numbers((tmp_path / f"{name}.log").read_bytes()) for name in sent}
@@ -103,6 +121,6 @@ def test_not_a_byte_of_any_stream_is_lost(
         lost = sent[name] - found[name].lines + found[name].repeated
         twice = found[name].repeated
         figures(f"{name}, {where}", kills=kills, lines=sent[name], lost=lost, twice=twice, errors=0)
-    figures(f"TCP to the guest, {where}", kills=kills, KiB=download.length >> 10, errors=0)
+    figures(f"TCP, {where}", kills=kills, KiB=(download.length + upload.length) >> 10, errors=0)
     for name in sent:
         assert (found[name].lines, found[name].lost, found[name].repeated) == (sent[name], 0, 0)
