@@ -118,14 +118,17 @@ static bool stand_in(struct ivshmem_queue *queue, enum ivshmem_answer how)
 	return true;
 }
 
-/* What is remembered counts under the lock, where a ring is taken; elsewhere it is a hint. */
-static void remember_away(struct ivshmem_link *link)
+/*
+ * What was seen of a back-end that is away: as it was seen then, since another may have come meanwhile. What is
+ * remembered counts under the lock, where a ring is taken; elsewhere it is a hint.
+ */
+static void remember_away(struct ivshmem_link *link, u32 state, u32 heartbeat)
 {
 	unsigned long flags;
 
 	spin_lock_irqsave(&link->standin_lock, flags);
-	WRITE_ONCE(link->away.state, ivshmem_peer_state(link));
-	WRITE_ONCE(link->away.heartbeat, backend_heartbeat(link));
+	WRITE_ONCE(link->away.state, state);
+	WRITE_ONCE(link->away.heartbeat, heartbeat);
 	WRITE_ONCE(link->away.known, true);
 	spin_unlock_irqrestore(&link->standin_lock, flags);
 }
@@ -139,8 +142,9 @@ void ivshmem_standin_forget(struct ivshmem_link *link)
 /* What a driver that is about to spin has seen of the back-end so far. */
 struct wait {
 	u64 clock;
+	u32 state;
 	u32 heartbeat;
-	u32 still_us;		/* since the heartbeat changed */
+	u32 still_us;		/* since one of them changed */
 	u32 away_us;
 	u32 us;
 };
@@ -161,11 +165,13 @@ static u32 rest(struct wait *wait)
 static void look_and_rest(struct wait *wait, const struct ivshmem_link *link)
 {
 	u32 heartbeat = backend_heartbeat(link);
+	u32 state = ivshmem_peer_state(link);
 	u32 step = rest(wait);
 
-	if (heartbeat != wait->heartbeat)
+	if (heartbeat != wait->heartbeat || state != wait->state)
 		wait->still_us = 0;
 	wait->heartbeat = heartbeat;
+	wait->state = state;
 	wait->us += step;
 	wait->still_us += step;
 	wait->away_us = !ivshmem_peer_present(link) || wait->still_us > STALL_US ? wait->away_us + step : 0;
@@ -177,7 +183,7 @@ static bool answer_if_away(struct ivshmem_queue *queue, enum ivshmem_answer how,
 
 	if (wait->away_us < PATIENCE_US && !is_away_for_long(link))
 		return false;
-	remember_away(link);
+	remember_away(link, wait->state, wait->heartbeat);
 	if (!stand_in(queue, how))
 		return false;
 	ivshmem_watch_now(link);	/* to say so, and to look after what the driver does not spin for */
@@ -196,7 +202,11 @@ static bool is_dead(const struct ivshmem_queue *queue)
 void ivshmem_standin_await(struct ivshmem_queue *queue, enum ivshmem_answer how)
 {
 	struct ivshmem_link *link = queue->link;
-	struct wait wait = { .clock = local_clock(), .heartbeat = backend_heartbeat(link) };
+	struct wait wait = {
+		.clock = local_clock(),
+		.state = ivshmem_peer_state(link),
+		.heartbeat = backend_heartbeat(link),
+	};
 
 	for (;;) {
 		ivshmem_ring_collect(queue);
