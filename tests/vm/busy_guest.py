@@ -29,6 +29,11 @@ busy() {{ name=$1; shift; (while [ ! -e /run/load/stop ]; do
     if sh -c "$*"; then echo >> /run/load/$name.done; else echo >> /run/load/$name.missed; sleep 0.1; fi
     done; echo > /run/load/$name.ended) >/dev/null 2>&1 & }}
 ip link set eth0 up
+# The terminal is let go a second after it was hung up: closing one that just goes can end Linux' own hvc driver.
+(while [ ! -e /run/load/stop ]; do
+    [ ! -c /dev/hvc0 ] || (exec 3<> /dev/hvc0 && while [ ! -e /run/load/stop ] && stty <&3; do sleep 0.1; done; sleep 1)
+    sleep 0.1
+done) >/dev/null 2>&1 &
 """
 LOOPS = {
     "write0": "direction=of sh /run/load/disk 0 if=/run/load/pattern oflag=direct",

@@ -18,7 +18,8 @@ from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.served_guest import ALONE, VECTORS, Site
 
 # Each user of a device tries again and again; what its device answers is not looked at. Disk and console have nodes of
-# their own, since writing to /dev/vda while there is no disk would make a file of that name.
+# their own, since writing to /dev/vda while there is no disk would make a file of that name. The terminal is let go a
+# second after it was hung up: closing one that just goes can end Linux' own hvc driver (docs/guests.md).
 TRAFFIC = """
 until [ -b /dev/vda ] && [ -c /dev/hvc0 ]; do sleep 0.1; done
 mknod /run/disk b $(tr : ' ' < /sys/block/vda/dev)
@@ -29,7 +30,7 @@ again 'dd if=/dev/zero of=/run/disk bs=4k count=16 oflag=direct conv=notrunc' &
 again 'head -c 64 /dev/hwrng' &
 again 'ip link set eth0 up; ip addr add 10.9.9.1/24 dev eth0; arping -c 3 -w 1 -I eth0 10.9.9.2' &
 again 'cat /sys/kernel/debug/virtio_ivshmem/*/state' &
-again 'echo still here > /run/terminal' &
+again '{ while echo still here; do sleep 0.05; done; sleep 1; } > /run/terminal' &
 """
 
 ENOUGH = "touch /run/enough"
