@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""TCP servers on the host's loopback for streams that last as long as they are wanted, one in each direction.
-
-One connection for each direction: passt of 2023 may forget to go on with one that its guest has closed half.
-"""
+"""TCP servers on the host's loopback for streams that last as long as they are wanted, one in each direction."""
 
 from __future__ import annotations
 

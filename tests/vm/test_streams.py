@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ivshmem_virtio.vm.demo_guest import port_device, set_up_network
+from ivshmem_virtio.vm.demo_guest import port_device
+from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.kernel import Kernel
 from ivshmem_virtio.vm.passt import Passt
 from ivshmem_virtio.vm.qemu import Doorbell
@@ -21,6 +22,7 @@ from tests.vm.conftest import BootGuest
 from tests.vm.killer import kill_again_and_again
 from tests.vm.served_guest import link_states, wait_in_guest
 from tests.vm.tcp_streams import Download, Upload
+from tests.vm.user_network import UserNetwork
 
 CONFIG = """[service]
 name = "{name}"
@@ -38,8 +40,17 @@ vectors = 16
   type = "net"
   name = "uplink"
   window = "8M"
+  mac = "{down_mac}"
   via = {{ stream = "passt.sock" }}
+  [[guest.device]]
+  type = "net"
+  name = "upload"
+  window = "8M"
+  mac = "{up_mac}"
+  via = {{ stream = "user.sock" }}
 """
+UPLOADED = 256 << 10
+DOWN_MAC, UP_MAC = "52:54:00:00:00:0d", "52:54:00:00:00:0e"
 # Lines are numbered without a gap; the device file stays open, so that a port that was closed would be noticed.
 WRITE_LINES = """
 cat > /run/lines <<'END'
@@ -64,15 +75,21 @@ while [ ! -e /run/stop ]; do
     times=$((times + 1))
     echo $times > /run/times
     sleep 0.2
-done | nc {gateway} {up}
+done | nc {upper} {up}
 END
 cat > /run/download <<'END'
-wget -q -O - http://{gateway}:{down}/ | sha256sum > /run/down
+wget -q -O - http://{lower}:{down}/ | sha256sum > /run/down
 echo done > /run/downloaded
 END
 sh /run/upload > /dev/null 2>&1 &
 sh /run/download > /dev/null 2>&1 &
 """
+
+
+def set_up_interface(guest: Guest, mac: str, address: str) -> None:
+    guest.run(
+        f"i=$(grep -l {mac} /sys/class/net/*/address | cut -d / -f 5); ip link set $i up; ip addr add {address} dev $i"
+    )
 
 
 @pytest.mark.skipif(shutil.which("passt") is None, reason="needs passt: apt-get install passt")
@@ -84,23 +101,25 @@ def test_not_a_byte_of_any_stream_is_lost(
     kills: int, tmp_path: Path, boot: BootGuest, kernel: Kernel, figures: Figures
 ) -> None:
     config = tmp_path / "service.toml"
-    config.write_text(CONFIG.format(name=f"vm-{secrets.token_hex(4)}"))
+    config.write_text(CONFIG.format(name=f"vm-{secrets.token_hex(4)}", down_mac=DOWN_MAC, up_mac=UP_MAC))
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     with (
         Passt() as passt,
+        UserNetwork(tmp_path / "user.sock") as user,
         Download(seed) as download,
         Upload() as upload,
         ServiceProcess(["serve", str(config)], tmp_path),
     ):
         passt.start(tmp_path / "passt.sock")
         guest = boot(doorbells=[Doorbell(tmp_path / "run" / "web.sock", 16)], cpus=2)
-        wait_in_guest(guest, "[ -c /dev/hvc0 ] && [ -d /sys/class/net/eth0 ] && [ -c /dev/vport*p1 ]", 30)
-        set_up_network(guest, passt)
+        wait_in_guest(guest, "[ -c /dev/hvc0 ] && [ -d /sys/class/net/eth1 ] && [ -c /dev/vport*p1 ]", 30)
+        set_up_interface(guest, DOWN_MAC, f"{passt.address}/{passt.prefix}")
+        set_up_interface(guest, UP_MAC, user.address)
         guest.run(WRITE_LINES)
         guest.run("sh /run/lines /dev/hvc0 console > /dev/null 2>&1 &")
         guest.run(f"sh /run/lines {port_device(guest, 'stream')} port > /dev/null 2>&1 &")
-        guest.run(TRANSFER.format(gateway=passt.gateway, up=upload.port, down=download.port))
+        guest.run(TRANSFER.format(upper=user.gateway, lower=passt.gateway, up=upload.port, down=download.port))
         wait_in_guest(guest, "[ -s /run/times ]", 30)
         kill_again_and_again(config, kills, random.Random(seed))
         guest.run("touch /run/stop")
@@ -111,6 +130,7 @@ def test_not_a_byte_of_any_stream_is_lost(
         assert guest.run("cat /run/bad 2>/dev/null || true") == ""
         assert guest.run("cat /run/down").split()[0] == download.digest
         times = int(guest.run("cat /run/times"))
+        assert upload.length == times * UPLOADED
         assert guest.run(f"for n in $(seq {times}); do cat /run/up; done | sha256sum").split()[0] == upload.digest
         sent = {name: int(guest.run(f"cat /run/{name}.sent")) for name in ("console", "port")}
         assert {link["registrations"] for link in link_states(guest).values()} == {"1"}
