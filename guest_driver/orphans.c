@@ -3,8 +3,8 @@
  * When its device goes, Linux' console driver breaks its queues first, so that nobody goes on waiting for an answer. A
  * task that is just writing to the terminal then frees its characters, and leaves them in the ring. Later the driver
  * empties its rings, and takes what it finds for buffers of its own: it frees those characters once more, and whatever
- * they contain for pages and devices. Between the two it resets the device, and that is
- * ours: so we take out of the ring what is not the driver's.
+ * they contain for pages and devices. Between the two it resets the device, and that is ours: so we take out of the
+ * ring what is not the driver's.
  *
  * A packed ring is left as it is, since its descriptors do not say what it has.
  */
