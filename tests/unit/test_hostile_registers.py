@@ -45,6 +45,25 @@ def test_a_back_end_that_was_declared_absent_declares_itself_ready() -> None:
         assert b.pair.frontend.other_state() == State.READY
 
 
+def test_a_driver_that_was_declared_absent_by_mistake_finds_its_status_gone() -> None:
+    """All it can learn from: its incarnation is the one that was acknowledged. Revision 1 has posted a status by then."""
+    for revision_1 in (False, True):
+        with bench() as b:
+            b.bring_up()
+            window = b.pair.frontend.window
+            extension = b.driver.backend.extension
+            assert extension is not None
+            if revision_1:
+                window.store32(extension.frontend_line + FrontendLine.CAPABILITIES, 0)
+            shown = window.load32(Header.DEVICE_STATUS)
+            assert shown & Status.DRIVER_OK
+            b.pair.frontend.set_state(State.ABSENT)
+            b.device.look()
+            b.pair.frontend.set_state(State.READY)
+            b.device.look()
+            assert window.load32(Header.DEVICE_STATUS) == (shown if revision_1 else 0)
+
+
 def test_a_new_incarnation_finds_the_header_restored() -> None:
     with bench() as b:
         b.bring_up()
