@@ -46,7 +46,7 @@ def test_a_back_end_that_was_declared_absent_declares_itself_ready() -> None:
 
 
 def test_a_driver_that_was_declared_absent_by_mistake_finds_its_status_gone() -> None:
-    """All it can learn from: its incarnation is the one that was acknowledged. Revision 1 has posted a status by then."""
+    """All it can learn from, for its incarnation was acknowledged. Revision 1 may have posted a status by then."""
     for revision_1 in (False, True):
         with bench() as b:
             b.bring_up()
