@@ -15,10 +15,11 @@ from ivshmem_virtio.transport.features import Feature
 
 @contextmanager
 def own_ports(
-    folder: Path, count: int, *, processor: int, features: int = Feature.EVENT_IDX
+    folder: Path, count: int, *, processor: int, packed: bool = False, features: int = Feature.EVENT_IDX
 ) -> Iterator[Sequence[LoadedPort]]:
     """So many guests with one interface each, all on the same switch."""
     device = {"type": "net", "name": "lan", "via": {"switch": "lan"}, "queue_size": QUEUE_SIZE, "window": "8M"}
+    device["ring"] = "packed" if packed else "split"
     names = [f"guest{number}" for number in range(count)]
     text = service_text() + "".join(guest_text(name, "16M", device) for name in names)
     with ExitStack() as stack:

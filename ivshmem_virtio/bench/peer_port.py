@@ -11,7 +11,8 @@ from pathlib import Path
 from ivshmem_virtio.bench.child import Child
 from ivshmem_virtio.bench.loaded_port import QUEUE_BYTES, QUEUE_SIZE, RECEIVE, TRANSMIT, LoadedPort, LoadedQueue
 from ivshmem_virtio.core import DriverQueue, Window
-from ivshmem_virtio.link.layout import SplitPlacement, round_up
+from ivshmem_virtio.link.layout import ring_placement, round_up
+from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.vhost_user.front_end import FrontEnd
 from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
 from ivshmem_virtio.vhost_user.vring import RingPlace
@@ -33,7 +34,7 @@ def forwarder(folder: Path, *, processor: int, prefix: Sequence[str] = ()) -> Ch
 
 
 @contextmanager
-def peer_port(socket: Path, name: str, mac: bytes) -> Iterator[LoadedPort]:
+def peer_port(socket: Path, name: str, mac: bytes, *, packed: bool = False) -> Iterator[LoadedPort]:
     """Attach to a port, with a window of its own."""
     with ExitStack() as stack:
         memory = os.memfd_create("bench", os.MFD_CLOEXEC)
@@ -42,16 +43,16 @@ def peer_port(socket: Path, name: str, mac: bytes) -> Iterator[LoadedPort]:
         window = Window(memory, 0, WINDOW)
         stack.callback(window.close)
         daemon = stack.enter_context(FrontEnd.connect(socket, SharedSlice(memory, 0, WINDOW)))
-        daemon.negotiate(0)
-        queues = [_queue(daemon, window, number) for number in (RECEIVE, TRANSMIT)]
+        daemon.negotiate(Feature.RING_PACKED if packed else 0)
+        queues = [_queue(daemon, window, number, packed) for number in (RECEIVE, TRANSMIT)]
         yield LoadedPort(name, queues[RECEIVE], queues[TRANSMIT], mac)
         daemon.check()
 
 
-def _queue(daemon: FrontEnd, window: Window, number: int) -> LoadedQueue:
-    start = number * (QUEUE_BYTES + (1 << 20))
-    place = SplitPlacement.at(start, QUEUE_SIZE)
-    ring = DriverQueue(window, QUEUE_SIZE, place.desc, place.driver, place.device, event_idx=False, indirect=False)
-    vring = daemon.start_vring(number, RingPlace(QUEUE_SIZE, place.desc, place.driver, place.device))
+def _queue(daemon: FrontEnd, window: Window, number: int, packed: bool) -> LoadedQueue:
+    place = ring_placement(number * (QUEUE_BYTES + (1 << 20)), QUEUE_SIZE, packed=packed)
+    parts = place.desc, place.driver, place.device
+    ring = DriverQueue(window, QUEUE_SIZE, *parts, event_idx=False, indirect=False, packed=packed)
+    vring = daemon.start_vring(number, RingPlace(QUEUE_SIZE, *parts, packed=packed))
     os.eventfd_write(vring.kick, 1)
     return LoadedQueue(ring, vring.kick, round_up(place.end, 4096))

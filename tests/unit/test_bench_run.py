@@ -136,3 +136,15 @@ def test_every_suite_can_be_found() -> None:
         assert callable(find(name))
     with pytest.raises(UnknownSuite, match="copy"):
         find("nonsense")
+
+
+def test_plots_are_drawn_and_say_their_licence(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="plots need matplotlib: pip install 'ivshmem-virtio[bench]'")
+    from ivshmem_virtio.bench.plots import write_plots
+
+    report = report_of(row(tmp_path, [10, 30, 20], [10, 10, 40], RATE), row(tmp_path, [2], [6], LATENCY))
+    (drawn,) = write_plots(report, tmp_path / "plots")
+    text = drawn.read_text()
+    assert drawn.name == "ring.svg"
+    assert "SPDX-License-Identifier: MIT" in text.splitlines()[1]
+    assert "</svg>" in text

@@ -23,22 +23,28 @@ MACS = (bytes.fromhex("020000000001"), bytes.fromhex("020000000002"))
 
 
 def run(bench: Run) -> None:
-    """Small and large frames, one way."""
+    """Small and large frames, one way, over both layouts of a ring."""
+    for packed in (False, True):
+        _compare(bench, packed)
+
+
+def _compare(bench: Run, packed: bool) -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(bench.scratch())
         processor = bench.processors.device
-        source, target = stack.enter_context(own_ports(folder / "ours", 2, processor=processor))
+        source, target = stack.enter_context(own_ports(folder / "ours", 2, processor=processor, packed=packed))
         ours = Wire(source, target)
         testpmd = stack.enter_context(forwarder(folder, processor=processor))
         bench.commands.append(testpmd.command)
         near, far = (
-            stack.enter_context(peer_port(folder / socket, PEER, mac))
+            stack.enter_context(peer_port(folder / socket, PEER, mac, packed=packed))
             for socket, mac in zip(SOCKETS, MACS, strict=True)
         )
         peer = Wire(near, far)
         stack.enter_context(_standing(testpmd))
         for frame in FRAMES:
-            case = Case("net", f"{frame} B through the switch", "frame/s", PEER)
+            layout = "packed" if packed else "split"
+            case = Case("net", f"{layout} {frame} B through the switch", "frame/s", PEER)
             bench.compare(case, partial(_rate, ours, frame), partial(_peer_rate, testpmd, peer, frame))
 
 
