@@ -15,7 +15,7 @@ from ivshmem_virtio.bench.processors import Processors
 from ivshmem_virtio.bench.registry import find
 from ivshmem_virtio.bench.run import Run
 
-ROWS = {"copy": 6, "kick": 2, "ring": 12, "blk": 10, "net": 4, "scale": 5}
+ROWS = {"copy": 6, "kick": 2, "ring": 18, "blk": 10, "net": 4, "scale": 5}
 SECONDS = {"net": 0.2}
 """The peer spins, and gets its processor only now and then while other tests run."""
 NEEDED = {"net": "dpdk-testpmd"}

@@ -15,39 +15,34 @@ from ivshmem_virtio.bench.storage_daemon import SOCKET, null_node, storage_daemo
 DEPTHS = (1, 32, 128)
 
 
+MODES = (("polled", True, True), ("blocking", False, True), ("asleep", False, False))
+"""Name, whether the load spins, whether the devices may: as they do by default, or not at all."""
+
+
 def run(bench: Run) -> None:
-    """Every depth in both layouts of a ring, both sides spinning, then both sleeping.
+    """Every depth in both layouts of a ring; the load spins or sleeps, and in the end the devices sleep as well.
 
     The peer knows split rings only, so ours of either layout is beside its split one.
     """
-    for polled in (True, False):
+    for mode, polled, polls in MODES:
         for packed in (False, True):
-            _compare(bench, polled=polled, packed=packed)
+            label = f"{'packed' if packed else 'split'} {mode}"
+            with ExitStack() as stack:
+                ours, peer = _devices(bench, stack, polls=polls, packed=packed)
+                for depth in DEPTHS:
+                    case = Case("ring", f"{label} QD {depth}", "request/s", peer.name)
+                    work = Work(depth)
+                    bench.compare(case, partial(rate, ours, work, polled), partial(rate, peer, work, polled))
 
 
-def _compare(bench: Run, *, polled: bool, packed: bool) -> None:
-    with ExitStack() as stack:
-        folder = stack.enter_context(bench.scratch())
-        processors = bench.processors
-        daemon = stack.enter_context(storage_daemon(folder, null_node(), polls=polled, prefix=processors.pinned()))
-        bench.commands.append(daemon.command)
-        peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon null-co"))
-        keys = null_disk(polls=polled, packed=packed)
-        ours = stack.enter_context(own_disk(folder / "ours", keys, "our null device", processor=processors.device))
-        for depth in DEPTHS:
-            label = "packed" if packed else "split"
-            compare_depth(bench, "ring", ours, peer, Work(depth), polled=polled, label=label)
-
-
-def compare_depth(
-    bench: Run, suite: str, ours: LoadedDisk, peer: LoadedDisk, work: Work, *, polled: bool, label: str
-) -> None:
-    """One piece of work: requests a second, and at depth 1 the latency."""
-    waiting = "polled" if polled else "blocking"
-    name = f"{label} {waiting} QD {work.depth}"
-    bench.compare(
-        Case(suite, name, "request/s", peer.name), partial(rate, ours, work, polled), partial(rate, peer, work, polled)
-    )
+def _devices(bench: Run, stack: ExitStack, *, polls: bool, packed: bool) -> tuple[LoadedDisk, LoadedDisk]:
+    folder, processors = stack.enter_context(bench.scratch()), bench.processors
+    daemon = stack.enter_context(storage_daemon(folder, null_node(), polls=polls, prefix=processors.pinned()))
+    bench.commands.append(daemon.command)
+    peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon null-co"))
+    keys = null_disk(polls=polls, packed=packed)
+    ours = stack.enter_context(own_disk(folder / "ours", keys, "our null device", processor=processors.device))
+    return ours, peer
 
 
 def rate(disk: LoadedDisk, work: Work, polled: bool, seconds: float) -> Figure:
