@@ -2,6 +2,8 @@
 /* The virtio transport's operations, except for queues. */
 #include <linux/string.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <uapi/linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
 #include "link.h"
@@ -14,6 +16,19 @@
 /* How often the configuration may seem to change in a row before a driver is no longer told: its loop must end. */
 #define GENERATION_MOVES 64
 
+/*
+ * A device that cannot be told so must not ask a network driver to announce itself. Linux' own (6.1) does not look
+ * whether it has a control queue for its answer, and ends in a BUG().
+ */
+static void withhold_announcement(struct virtio_device *vdev, unsigned int offset, u8 *buffer, unsigned int length)
+{
+	const unsigned int status = offsetof(struct virtio_net_config, status);
+
+	if (vdev->id.device == VIRTIO_ID_NET && !__virtio_test_bit(vdev, VIRTIO_NET_F_GUEST_ANNOUNCE) &&
+	    offset <= status && length > status - offset)
+		buffer[status - offset] &= ~VIRTIO_NET_S_ANNOUNCE;
+}
+
 /* Plain reads of the window: this and the next may run where nothing may sleep. */
 static void get(struct virtio_device *vdev, unsigned int offset, void *buffer, unsigned int length)
 {
@@ -23,6 +38,7 @@ static void get(struct virtio_device *vdev, unsigned int offset, void *buffer, u
 	memset(buffer, 0, length);
 	if (offset < end)
 		memcpy(buffer, link->window + HEADER_CONFIG + offset, min_t(u32, length, end - offset));
+	withhold_announcement(vdev, offset, buffer, length);
 }
 
 /* A number that stays the same only while the configuration is settled and the same; but does not move for ever. */
