@@ -13,6 +13,7 @@ from ivshmem_virtio.bench.errors import BenchError
 from ivshmem_virtio.bench.guest_loads import DISK_LOADS, NETWORK_LOADS, DiskLoad, NetworkLoad, iperf_servers
 from ivshmem_virtio.bench.guest_machine import BOUNCING, OURS, PLAIN, Machine, bounces, bring_up, machine
 from ivshmem_virtio.bench.run import Case, Figure, Run
+from ivshmem_virtio.vm.parting import interrupted_by_signals
 
 PEERS = {
     BOUNCING: "virtio-pci of QEMU, swiotlb",
@@ -33,7 +34,8 @@ def run(bench: Run) -> None:
     seconds = max(LEAST_SECONDS, bench.seconds)
     peers = [BOUNCING] if bench.quick else [BOUNCING, PLAIN]
     pairs = QUICK_PAIRS if bench.quick else None
-    with bench.scratch() as folder, machine(folder) as site:
+    # An interface of the host outlives whoever made it, unless he is let finish.
+    with interrupted_by_signals(), bench.scratch() as folder, machine(folder) as site:
         bench.commands.append(site.command)
         check_path(site)
         for disk_load in DISK_LOADS:
