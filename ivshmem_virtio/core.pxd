@@ -200,6 +200,7 @@ cdef class Chain:
 # How a driver is interrupted for one queue.
 cdef struct bell:
     uint8_t *event              # event byte of the queue; NULL = none
+    uint8_t *any_event          # event byte of all queues together, for drivers of revision 1
     int fd                      # eventfd of the driver's vector; -1 = none now
     uint64_t rung
 

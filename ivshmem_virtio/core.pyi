@@ -436,12 +436,12 @@ def plain_frames(
 
 @final
 class Bell:
-    """How an engine interrupts the driver of one queue: event byte at `event`, then an eventfd.
+    """How an engine interrupts the driver of one queue: event bytes at `event` and `any_event`, then an eventfd.
 
-    Without a window there is no event byte, and before `hang` no eventfd. Not while an engine that uses it may ring.
+    Without a window there are no event bytes, and before `hang` no eventfd. Not while an engine that uses it may ring.
     """
 
-    def __init__(self, window: Window | None = None, event: int = 0) -> None: ...
+    def __init__(self, window: Window | None = None, event: int = 0, any_event: int = 0) -> None: ...
     def hang(self, fd: int) -> None:
         """Ring this eventfd from now on, which is duplicated; -1, or one that is not open, is none."""
 

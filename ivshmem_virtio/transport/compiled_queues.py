@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ivshmem_virtio.core import Bell, Engine, PlaneWorker
+from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.peer.doorbells import Rope
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.doorbell_watch import DoorbellWatch
@@ -83,7 +84,7 @@ class CompiledQueues:
         rope = self._link.bell(state.driver_vector)
         if rope is None:
             return None
-        bell = Bell(self._link.window, self._registers.layout.event_byte(state.index))
+        bell = Bell(self._link.window, self._registers.layout.event_byte(state.index), Header.QUEUE_EVENT)
         found = self._device.compiled(state.queue, bell)
         if found is None:
             return None

@@ -27,7 +27,7 @@ NAMED = {
     "IndirectNested": "is indirect itself",
     "IndirectTableLength": "not a whole number of 16-byte descriptors",
     "IndirectTableOutsideWindow": "not inside the part of the window open to buffers (virtio 1.4, 2.7.5.3)",
-    "RingAddressInvalid": "(virtio 1.4, 2.7)",
+    "RingAddressInvalid": "(virtio 1.4, 2.7 and 2.8.10.1)",
     "RingViolation": "queue",
 }
 

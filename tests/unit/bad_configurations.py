@@ -74,7 +74,7 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "unknown key": (change("vectors = 32", "vector = 32"), 'guest "web": unknown key vector; did you mean vectors?'),
     "unknown table": (add("\n[services]\n"), "unknown key services"),
     "unknown device key": (change("queues = 2", "quues = 2"), 'device "root": unknown key quues; did you mean queues?'),
-    "missing path": (change('path = "root.img"', ""), 'device "root": path is missing'),
+    "missing path": (change('path = "root.img"', ""), 'device "root": must have path, or backend = "null"'),
     "missing type": (device('name = "x"'), 'device "x": type is missing'),
     "missing guest name": (change('name = "web"', ""), "guest #1: name is missing"),
     "guest is no list": (change("[[guest]]", "[guest]"), "guest = a table must be a list"),
