@@ -71,4 +71,20 @@ static inline void iv_store_descriptor(void *address, const struct iv_descriptor
     half[1] = copy->length | (uint64_t)copy->flags << 32 | (uint64_t)copy->next << 48;
 }
 
+/* 24 bytes from anywhere, each word read once. */
+static inline void iv_load_words(uint64_t *copy, const void *address)
+{
+    const volatile iv_anywhere64 *words = (const volatile iv_anywhere64 *)address;
+
+    copy[0] = words[0];
+    copy[1] = words[1];
+    copy[2] = words[2];
+}
+
+/* Only a hint; any address will do. */
+static inline void iv_prefetch(const void *address)
+{
+    __builtin_prefetch(address);
+}
+
 #endif

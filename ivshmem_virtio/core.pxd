@@ -31,6 +31,8 @@ cdef extern from "shared_memory.h" nogil:
         uint16_t next
 
     void iv_load_descriptor(const void *address, iv_descriptor *copy)
+    void iv_load_words(uint64_t *copy, const void *address)
+    void iv_prefetch(const void *address)
     void iv_store_descriptor(void *address, const iv_descriptor *copy)
 
 

@@ -5,6 +5,8 @@ cdef enum:
     NET_HEADER_SIZE = 12
     ADDRESS_SIZE = 6
     NET_HEAD_SIZE = NET_HEADER_SIZE + 2 * ADDRESS_SIZE      # up to where nothing has to be looked at any more
+    NET_HEAD_WORDS = 3          # the same in words of 8 bytes
+    NET_BUFFERS_SHIFT = 16      # of num_buffers in the second one
     ETHERNET_HEADER_SIZE = 14
     LONGEST_FRAME = 65535 + ETHERNET_HEADER_SIZE + 4        # an IP packet of 64 KiB, Ethernet header, one VLAN tag
 
@@ -30,6 +32,10 @@ cdef enum:
     GSO_TCPV4 = 1
     GSO_TCPV6 = 4
     GSO_ECN = 0x80
+
+
+cdef uint64_t NET_BUFFERS_MASK = <uint64_t>0xffff << NET_BUFFERS_SHIFT
+cdef uint64_t NET_ADDRESS_MASK = (<uint64_t>1 << 48) - 1
 
 
 cdef struct net_header:

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 # A network device as compiled code sees it: its two rings, what its driver accepted, and its counters.
 
+cdef enum:
+    SWITCH_AHEAD = 8            # chains taken before the first one is looked into, so that its memory is fetched by then
+
+
 cdef struct net_port:
     device_ring *receive        # NULL while no driver is at work, or without this queue
     device_ring *transmit
@@ -20,7 +24,10 @@ cdef struct net_port:
     bint tell_receive           # the driver wants to be notified, and was not yet
     bint tell_transmit
     uint64_t counters[<int>NET_COUNTERS]
-    chain_record sending        # the chain of the transmit queue at hand
+    chain_record sending[<int>SWITCH_AHEAD]         # chains of the transmit queue at hand
+    uint64_t own_key            # the device's address, which is not learned
+    uint64_t peer_key           # the last destination that is a device's, and where it lives; 0 = none
+    net_port *peer
     chain_record *spares        # of the receive queue: taken, and not filled yet
     uint32_t first_spare
     uint32_t spare_count
@@ -57,7 +64,7 @@ cdef class NetPort:
     cdef Bell transmit_bell
 
     def __dealloc__(self):
-        free(self.port.sending.segments)
+        free(self.port.sending[0].segments)
         free(self.port.spares)
         free(self.port.pool)
 
@@ -176,9 +183,12 @@ cdef void net_tell_in_python(net_port *port) noexcept with gil:
 
 
 cdef int net_make_sending(net_port *port, uint32_t size) except -1:
-    """Room for the largest chain of a transmit queue."""
-    free(port.sending.segments)
-    port.sending.segments = <segment *>calloc(size, sizeof(segment))
-    if port.sending.segments is NULL:
+    """Room for the largest chains of a transmit queue."""
+    cdef int i
+    free(port.sending[0].segments)
+    port.sending[0].segments = <segment *>calloc(<size_t>SWITCH_AHEAD * size, sizeof(segment))
+    if port.sending[0].segments is NULL:
         raise MemoryError
+    for i in range(1, SWITCH_AHEAD):
+        port.sending[i].segments = port.sending[0].segments + <size_t>i * size
     return 0

@@ -10,7 +10,7 @@ cdef enum:
 
 # A frame on its way to receivers: its first bytes read once into private memory, the rest where the sender has it.
 cdef struct net_frame:
-    uint8_t head[<int>NET_HEAD_SIZE]
+    uint64_t head[<int>NET_HEAD_WORDS]
     const uint8_t *base
     const segment *segments
     uint32_t count
@@ -125,7 +125,7 @@ cdef void net_frame_in(net_frame *frame, segment *only, const uint8_t *memory, u
     """All but the packet header: a frame in one stretch of private memory, which `only` will name."""
     only.offset = 0
     only.length = <uint32_t>length
-    memcpy(frame.head + NET_HEADER_SIZE, memory, 2 * ADDRESS_SIZE)
+    memcpy(<uint8_t *>frame.head + NET_HEADER_SIZE, memory, 2 * ADDRESS_SIZE)
     frame.base = memory
     frame.segments = only
     frame.count = 1
@@ -180,21 +180,31 @@ cdef void net_put(net_port *port, net_place *place, const uint8_t *source, uint6
             place.offset = 0
 
 
+cdef void net_put_head(net_port *port, net_place *place, const uint64_t *head) noexcept nogil:
+    """The first bytes, as a rule into one stretch."""
+    cdef segment *into = place.chain.segments + place.segment
+    if into.length <= NET_HEAD_SIZE:
+        net_put(port, place, <const uint8_t *>head, NET_HEAD_SIZE)
+        return
+    memcpy(port.receive.place.base + into.offset, head, NET_HEAD_SIZE)
+    place.written = place.offset = NET_HEAD_SIZE
+    place.parts = 1
+
+
 cdef uint64_t net_fill(net_port *port, const net_frame *frame) noexcept nogil:
     """The one copy: from where the frame lies to chains set aside that have room for it; how many parts that took."""
     cdef uint32_t buffers = net_buffers_for(port, NET_HEADER_SIZE + frame.length)
-    cdef uint8_t head[<int>NET_HEAD_SIZE]
+    cdef uint64_t head[<int>NET_HEAD_WORDS]
     cdef net_place place
     cdef uint64_t left = frame.length - 2 * ADDRESS_SIZE
     cdef uint64_t skip = frame.skip
     cdef uint64_t part
     cdef uint32_t i
-    memcpy(head, frame.head, NET_HEAD_SIZE)
-    head[NET_HEADER_SIZE - 2] = <uint8_t>buffers
-    head[NET_HEADER_SIZE - 1] = <uint8_t>(buffers >> 8)
+    head[0], head[2] = frame.head[0], frame.head[2]
+    head[1] = frame.head[1] & ~NET_BUFFERS_MASK | <uint64_t>buffers << NET_BUFFERS_SHIFT
     place.parts = 0
     net_begin_chain(port, &place)
-    net_put(port, &place, head, NET_HEAD_SIZE)
+    net_put_head(port, &place, head)
     for i in range(frame.count):
         if not left:
             break
@@ -234,7 +244,7 @@ cdef int net_admit(net_port *port, uint64_t length, uint8_t gso_type) noexcept n
 
 cdef int net_deliver(net_port *port, const net_frame *frame, uint64_t *parts) noexcept nogil:
     """Give a frame to the guest: NET_DONE, or NET_WAITS."""
-    cdef int room = net_admit(port, frame.length, frame.head[1])
+    cdef int room = net_admit(port, frame.length, <uint8_t>(frame.head[0] >> 8))
     if room != NET_ROOM:
         return room
     parts[0] += net_fill(port, frame)

@@ -29,15 +29,25 @@ cdef inline uint64_t switch_oldest(const net_switch *plane) noexcept nogil:
     return plane.now - plane.ageing if plane.now > plane.ageing else 0
 
 
-cdef bint switch_is_link_local(const uint8_t *address) noexcept nogil:
+cdef inline bint switch_is_link_local(uint64_t key) noexcept nogil:
     """For the bridge itself, never beyond it (IEEE 802.1Q, 8.6.3): 01-80-c2-00-00-00 to -0f."""
-    return (address[0] == 0x01 and address[1] == 0x80 and address[2] == 0xc2 and address[3] == 0 and address[4] == 0
-            and address[5] < 16)
+    return key & <uint64_t>0xf0ffffffffff == 0xc28001
+
+
+cdef net_port *switch_find(net_switch *plane, net_port *source, uint64_t key) noexcept nogil:
+    """Where an address is known to be, or NULL."""
+    cdef net_port *found
+    if key == source.peer_key:
+        return source.peer
+    found = address_port(&plane.addresses, key, switch_oldest(plane))
+    if found is not NULL and key == found.own_key:
+        source.peer_key, source.peer = key, found
+    return found
 
 
 cdef void switch_gather(net_switch *plane, const net_frame *frame) noexcept nogil:
     """A private copy of the frame at hand."""
-    memcpy(plane.whole, frame.head + NET_HEADER_SIZE, 2 * ADDRESS_SIZE)
+    memcpy(plane.whole, <const uint8_t *>frame.head + NET_HEADER_SIZE, 2 * ADDRESS_SIZE)
     segments_gather(frame.base, frame.segments, frame.count, frame.skip, plane.whole + 2 * ADDRESS_SIZE,
                     frame.length - 2 * ADDRESS_SIZE)
 
@@ -87,18 +97,19 @@ cdef void switch_finish(net_switch *plane, uint32_t needy, const net_frame *fram
 cdef bint switch_pass_on(net_switch *plane, net_port *source, const net_frame *frame,
                          const net_header *header) noexcept nogil:
     """To the one port where its destination lives, or to all others; False where no port has a use for it."""
-    cdef const uint8_t *destination = frame.head + NET_HEADER_SIZE
-    cdef uint64_t key = address_key(destination)
+    cdef uint64_t key = (frame.head[1] >> 32 | frame.head[2] << 32) & NET_ADDRESS_MASK
+    cdef uint64_t sender = frame.head[2] >> 16
     cdef uint64_t asked = net_needed_to_receive(header)
     cdef net_port *known = NULL
     cdef net_port *port
     cdef uint32_t needy = 0
     cdef uint32_t i
-    address_learn(&plane.addresses, address_key(destination + ADDRESS_SIZE), source, plane.now)
-    if switch_is_link_local(destination):
+    if sender != source.own_key:
+        address_learn(&plane.addresses, sender, source, plane.now)
+    if switch_is_link_local(key):
         return False
     if not address_is_group(key):
-        known = address_port(&plane.addresses, key, switch_oldest(plane))
+        known = switch_find(plane, source, key)
         if known is source:
             return False
     if known is not NULL and not asked & ~known.features:
@@ -119,9 +130,25 @@ cdef bint switch_pass_on(net_switch *plane, net_port *source, const net_frame *f
     return known is not NULL or plane.count > 1
 
 
-cdef void switch_one(net_switch *plane, net_port *source) noexcept nogil:
-    """The frame in source.sending. Header and addresses are read once, and passed on as they were read."""
-    cdef const chain_record *chain = &source.sending
+cdef inline bint switch_read_head(net_port *source, const chain_record *chain, net_frame *frame,
+                                  net_header *header) noexcept nogil:
+    """Packet header and addresses, read once and passed on as they were read; False where they make no sense."""
+    if chain.segments[0].length >= NET_HEAD_SIZE:
+        iv_load_words(frame.head, frame.base + chain.segments[0].offset)
+    else:
+        segments_gather(frame.base, chain.segments, chain.readable, 0, <uint8_t *>frame.head, NET_HEAD_SIZE)
+    if not frame.head[0] and not frame.head[1] & 0xffff:
+        memset(header, 0, sizeof(net_header))
+        return True
+    memcpy(header, frame.head, NET_HEADER_SIZE)
+    if not net_check_header(header, frame.length, source.features):
+        return False
+    memcpy(frame.head, header, NET_HEADER_SIZE)
+    return True
+
+
+cdef void switch_one(net_switch *plane, net_port *source, const chain_record *chain) noexcept nogil:
+    """One frame of this port."""
     cdef net_frame frame
     cdef net_header header
     frame.length = chain.readable_length - NET_HEADER_SIZE
@@ -135,15 +162,9 @@ cdef void switch_one(net_switch *plane, net_port *source) noexcept nogil:
     frame.segments = chain.segments
     frame.count = chain.readable
     frame.skip = NET_HEAD_SIZE
-    if chain.segments[0].length >= NET_HEAD_SIZE:
-        memcpy(frame.head, frame.base + chain.segments[0].offset, NET_HEAD_SIZE)
-    else:
-        segments_gather(frame.base, frame.segments, frame.count, 0, frame.head, NET_HEAD_SIZE)
-    memcpy(&header, frame.head, NET_HEADER_SIZE)
-    if not net_check_header(&header, frame.length, source.features):
+    if not switch_read_head(source, chain, &frame, &header):
         source.counters[TRANSMIT_MALFORMED] += 1
         return
-    memcpy(frame.head, &header, NET_HEADER_SIZE)
     if not switch_pass_on(plane, source, &frame, &header):
         source.counters[TRANSMIT_REFUSED] += 1
         return
@@ -151,25 +172,43 @@ cdef void switch_one(net_switch *plane, net_port *source) noexcept nogil:
     source.counters[TRANSMITTED_BYTES] += frame.length
 
 
+cdef int switch_take(net_port *source, uint32_t most) noexcept nogil:
+    """Take some chains, and have what is looked at first fetched; how many, or -1 where there is none but a broken
+    rule."""
+    cdef uint32_t count = 0
+    cdef int found = 0
+    cdef chain_record *chain
+    while count < most:
+        chain = &source.sending[count]
+        found = device_ring_pop(source.transmit, chain)
+        if found <= 0:
+            break
+        if chain.readable:
+            iv_prefetch(source.transmit.place.base + chain.segments[0].offset)
+        count += 1
+    return -1 if found < 0 and not count else <int>count
+
+
 cdef int switch_turn(net_switch *plane, net_port *source, uint32_t most) noexcept nogil:
     """Pass on up to so many frames of one port, at a bounded cost; how many, or -1 where its ring broke a rule. What
     was pushed is left to be published."""
-    cdef uint32_t taken
-    cdef int found = 0
+    cdef uint32_t done = 0
+    cdef int taken
+    cdef int i
     plane.cost = 0
-    for taken in range(most):
-        if plane.cost >= SWITCH_TURN:
-            return <int>taken
-        found = device_ring_pop(source.transmit, &source.sending)
-        if found <= 0:
-            return -1 if found < 0 else <int>taken
-        if not taken and not plane.given:
+    while done < most and plane.cost < SWITCH_TURN:
+        taken = switch_take(source, min(<uint32_t>SWITCH_AHEAD, most - done))
+        if taken <= 0:
+            return taken if taken < 0 else <int>done
+        if not done and not plane.given:
             plane.now = <uint64_t>iv_now()
-        switch_one(plane, source)
-        plane.cost += SWITCH_FRAME_PRICE + SWITCH_PART_PRICE * source.sending.readable
-        device_ring_push(source.transmit, &source.sending, 0)
+        for i in range(taken):
+            switch_one(plane, source, &source.sending[i])
+            plane.cost += SWITCH_FRAME_PRICE + SWITCH_PART_PRICE * source.sending[i].readable
+            device_ring_push(source.transmit, &source.sending[i], 0)
         source.transmitted = True
-    return <int>most
+        done += taken
+    return <int>done
 
 
 cdef void switch_publish(net_switch *plane) noexcept nogil:
@@ -228,7 +267,8 @@ cdef class SwitchPlane:
         self.plane.ports[self.plane.count] = &port.port
         self.plane.count += 1
         port.port.oldest = port.port.newest = -1
-        address_own(&self.plane.addresses, address_key(<const uint8_t *>PyBytes_AS_STRING(address)), &port.port)
+        port.port.own_key = address_key(<const uint8_t *>PyBytes_AS_STRING(address))
+        address_own(&self.plane.addresses, port.port.own_key, &port.port)
 
     def leave(self, NetPort port not None):
         cdef uint32_t i
@@ -237,6 +277,9 @@ cdef class SwitchPlane:
         for i in range(len(self.ports)):
             self.plane.ports[i] = &(<NetPort>self.ports[i]).port
         self.plane.count -= 1
+        for i in range(self.plane.count):
+            self.plane.ports[i].peer_key, self.plane.ports[i].peer = 0, NULL
+        port.port.peer_key, port.port.peer = 0, NULL
 
     def port_of(self, bytes address not None, double now):
         cdef net_port *found
