@@ -2,7 +2,7 @@
 # A network device as compiled code sees it: its two rings, what its driver accepted, and its counters.
 
 cdef enum:
-    SWITCH_AHEAD = 8            # chains taken before the first one is looked into, so that its memory is fetched by then
+    SWITCH_AHEAD = 8            # chains taken before the first is looked into, so that its memory is fetched by then
 
 
 cdef struct net_port:
