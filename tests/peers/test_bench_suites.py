@@ -34,7 +34,7 @@ needs_two = pytest.mark.skipif(
 @needs_two
 @pytest.mark.parametrize(
     "suite",
-    ["copy", "kick", "blk", "net", *(pytest.param(suite, marks=pytest.mark.soak) for suite in ("ring", "scale"))],
+    ["copy", "kick", "blk", *(pytest.param(suite, marks=pytest.mark.soak) for suite in ("ring", "net", "scale"))],
 )
 def test_smallest_form(suite: str, folder: Path) -> None:
     program = NEEDED.get(suite)
