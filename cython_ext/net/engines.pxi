@@ -21,6 +21,10 @@ cdef class NetReceiveEngine(Engine):
         self.work.serve = net_receive_serve
         self.work.finish = net_receive_finish
 
+    @property
+    def counters(self):
+        return {name: count for name, count in self.port.counters.as_dict().items() if name.startswith("receive")}
+
     def check(self):
         Engine.check(self)
         self.port.check()
@@ -55,6 +59,10 @@ cdef class SwitchEngine(Engine):
         self.work.serve = switch_serve
         self.work.arm = switch_arm
         self.work.disarm = switch_disarm
+
+    @property
+    def counters(self):
+        return {name: count for name, count in self.port.counters.as_dict().items() if name.startswith("transmit")}
 
     def check(self):
         Engine.check(self)

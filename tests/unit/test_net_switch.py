@@ -164,6 +164,8 @@ def test_a_guest_without_buffers_loses_frames_and_holds_up_nobody(plug: Plug) ->
     a.send(frame_to(BROADCAST, MACS[0]))
     assert len(contents(c)) == 1
     assert dropped(b)["receive_no_buffer"] == 1
+    engine = b.rings[0].engine
+    assert engine is None or engine.counters["receive_no_buffer"] == 1
     b.give_buffers(1)
     a.send(frame_to(MACS[1], MACS[0], 5))
     assert contents(b) == [frame_to(MACS[1], MACS[0], 5)]
