@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 
 cdef class Engine:
-    def __cinit__(self):
+    def __cinit__(self, *_args, **_named):
         self.work.owner = <PyObject *>self
 
     @property

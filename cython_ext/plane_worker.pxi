@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 
 cdef class PlaneWorker:
-    def __cinit__(self):
+    def __cinit__(self, *_args, **_named):
         self.worker.epoll = self.worker.control = -1
         pthread_mutex_init(&self.worker.lock, NULL)
         pthread_cond_init(&self.worker.changed, NULL)
