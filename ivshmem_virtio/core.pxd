@@ -106,6 +106,7 @@ cdef struct device_ring:
     uint16_t *copy_next         # packed: by copy, the next one, of its chain or of those that are free
     uint16_t copy_free
     uint16_t copy_next_free     # packed: while a chain is being copied
+    PyObject *watched           # the DeviceQueue, where somebody wants to see each chain; NULL = nobody does
     violation broken
     uint64_t chains
     uint64_t bytes
@@ -184,6 +185,7 @@ cdef class DeviceQueue:
     cdef readonly Window window
     cdef Window record          # keeps ring.record mapped
     cdef readonly bint resumed
+    cdef object watcher
 
 
 cdef class DriverQueue:

@@ -211,6 +211,9 @@ class DeviceQueue:
         Raises ValueError for a chain of another queue, one pushed before, or more bytes than it has room for.
         """
 
+    def watch(self, watcher: Callable[[Chain], None]) -> None:
+        """Have each chain shown to `watcher` as it is taken, by whatever code takes it, on that one's thread."""
+
     def publish(self) -> bool:
         """Make pushed chains visible. True: the driver wants a notification (virtio 1.4, 2.7.7.2)."""
 

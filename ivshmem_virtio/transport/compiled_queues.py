@@ -12,7 +12,6 @@ from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.peer.doorbells import Rope
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.doorbell_watch import DoorbellWatch
-from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
 from ivshmem_virtio.transport.served_device import ServedDevice
@@ -78,8 +77,7 @@ class CompiledQueues:
             self._doorbells.leave(vector)
 
     def _engine_for(self, state: QueueState) -> Served | None:
-        # A queue of a class of its own, such as a traced one, wants to see each chain.
-        if state.queue is None or type(state.queue) is not Queue:
+        if state.queue is None:
             return None
         rope = self._link.bell(state.driver_vector)
         if rope is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -24,26 +25,13 @@ class Trace:
         """The queue factory of a traced transport."""
         areas = {"desc": ring.desc, "driver": ring.driver, "device": ring.device, "size": ring.size}
         self._write({"event": "enable", "queue": index, **areas})
-        return TracedQueue(index, ring, notify, self)
+        ring.watch(partial(self._chain, index))
+        return Queue(index, ring, notify)
 
-    def chain(self, queue: int, chain: Chain) -> None:
+    def _chain(self, queue: int, chain: Chain) -> None:
         """One chain that was taken, with its indirect table if it has one."""
         record = {"event": "chain", "queue": queue, "head": chain.head, "table": chain.table}
         self._write({**record, "readable": chain.readable, "writable": chain.writable})
 
     def _write(self, record: dict[str, object]) -> None:
         self._file.write(json.dumps({"link": self._link, "window": self._window_length, **record}) + "\n")
-
-
-class TracedQueue(Queue):
-    """A queue that notes every chain that leaves its ring."""
-
-    def __init__(self, index: int, ring: DeviceQueue, notify: Callable[[], None], trace: Trace) -> None:
-        super().__init__(index, ring, notify)
-        self._trace = trace
-
-    def take(self) -> Chain | None:
-        chain = super().take()
-        if chain is not None:
-            self._trace.chain(self.index, chain)
-        return chain

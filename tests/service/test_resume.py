@@ -53,6 +53,13 @@ vectors = 16
   queue_size = 64
   requests_per_second = 12
   window = "4M"
+  [[guest.device]]
+  type = "blk"
+  name = "plain"
+  path = "plain.img"
+  queues = 4
+  queue_size = 64
+  window = "4M"
 """
 
 
@@ -85,11 +92,11 @@ def epoch_in_header(transport: DriverTransport) -> int:
 def test_every_request_returns_once_however_often_the_backend_is_killed(
     kills: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], figures: Figures
 ) -> None:
-    """One disk answers out of order, the other holds its requests for seconds."""
+    """One disk answers out of order, one holds its requests for seconds, one is served by a compiled engine."""
     monkeypatch.setattr(backend_process, "LONGEST_DELAY_SECONDS", 0)
     config = tmp_path / "service.toml"
     config.write_text(DISKS.format(name=f"test-{secrets.token_hex(4)}"))
-    images = {name: tmp_path / f"{name}.img" for name in ("disk", "slow")}
+    images = {name: tmp_path / f"{name}.img" for name in ("disk", "slow", "plain")}
     for image in images.values():
         image.write_bytes(os.urandom(1 << 20))
     seed = random.randrange(1 << 32)
@@ -117,7 +124,8 @@ def test_every_request_returns_once_however_often_the_backend_is_killed(
         for load, epoch in zip(loads, epochs, strict=True):
             assert epoch_in_header(load.transport) == epoch
             load.assert_each_once()
-    fast, slow = loads
+    fast, slow, plain = loads
+    assert len(plain.returned) > kills
     assert fast.order != sorted(fast.order), "nothing came back out of order"
     assert max(slow.held) > 2, "nothing was held for seconds"
     assert len(fast.returned) > kills
@@ -126,7 +134,7 @@ def test_every_request_returns_once_however_often_the_backend_is_killed(
     figures(
         "disk, driver in user space",
         kills=kills,
-        requests=len(fast.returned) + len(slow.returned),
+        requests=sum(len(load.returned) for load in loads),
         again=taken_again(capfd.readouterr().err),
         errors=0,
         **columns,
