@@ -7,7 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 coverage=.venv/bin/coverage
 # These compute and never look at a clock, so they make do with what processors the guests leave over.
-patient=(tests/property tests/oracle tests/fuzz tests/model)
+patient=(tests/property tests/oracle tests/fuzz tests/model tests/unit/test_*_resume*.py)
 # Back-ends may write where coverage data goes.
 export IVSHMEM_VIRTIO_WRITABLE=$PWD
 failed=0

@@ -108,6 +108,7 @@ def assert_clean_but_for_what_was_refused(guest: Guest) -> None:
     assert not [line for line in found if not REFUSED.search(line)], found
 
 
+@pytest.mark.newest_kernel
 def test_one_processor(site: Site, boot: BootGuest) -> None:
     """Console and network drivers spin for answers with interrupts off, so that nothing else can run there."""
     with ServiceProcess(["serve", str(site.config)], site.folder) as service:
@@ -180,6 +181,7 @@ def test_drivers_are_let_go(site: Site, kernel: Kernel, module: Path, boot: Boot
         print(f"ethtool {rings:.1f} s, unbind {unbind:.1f} s, unload {unload:.1f} s, last word {last_word:.1f} s")
 
 
+@pytest.mark.newest_kernel
 def test_reset_while_nobody_answers(tmp_path: Path, boot: BootGuest) -> None:
     """What was in flight, with the back-end and in the ring, never reaches the disk of the kernel that comes next."""
     site = Site(tmp_path)
