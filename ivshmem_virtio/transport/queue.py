@@ -34,7 +34,7 @@ class Queue:
         return self.ring.size
 
     def take(self) -> Chain | None:
-        """The next available chain, with no word to the driver about kicks. Every chain passes through here."""
+        """The next available chain, with no word to the driver about kicks."""
         return self.ring.pop()
 
     def pop(self) -> Chain | None:
