@@ -123,12 +123,13 @@ class Recovery:
     def _fail(self) -> None:
         self._service.trouble = self._service.trouble or "it is still being opened"
         self._kept.troubled = True
-        self._service.fail(self._kept)
+        # Said first: once requests are answered, this process may be ended at any moment (see DeviceHost).
         self._log.error(
             "not served for %g s, so requests are answered with errors from now on: %s",
             self._service.served.timeout,
             self._service.trouble,
         )
+        self._service.fail(self._kept)
 
     def _say(self, trouble: str) -> None:
         """One line for each reason, not for each attempt."""

@@ -82,6 +82,10 @@ class Site:
     def doorbells(self, guest: str) -> list[Doorbell]:
         return [Doorbell(self.socket_of(guest), VECTORS)]
 
+    def remove_region(self, guest: str) -> None:
+        """Where the service was killed for good, nobody else does. Who has it open keeps the memory."""
+        Path(f"/dev/shm/{self._name}.{guest}").unlink()
+
     def console(self, guest: str) -> socket.socket:
         """The host's end of the guest's console."""
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -173,6 +173,7 @@ def test_drivers_are_let_go(site: Site, kernel: Kernel, module: Path, boot: Boot
         wait_in_guest(guest, READY, 15)
         assert_works(guest, site, "web", within=15)
         kill([service.pid, *backends(service), *vaults(site)])
+        site.remove_region("web")
         read_in_background(guest)
         last_word = timed(guest, "echo lost > /dev/hvc0")
         timed(guest, "rmmod virtio_ivshmem")
