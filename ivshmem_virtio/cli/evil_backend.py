@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -69,6 +68,7 @@ def evil_backend(
     again with the same seed, as far as the guest does.
     """
     from ivshmem_virtio.evil.backend.catalogue import chosen
+    from ivshmem_virtio.evil.backend.interruption import Interruption
     from ivshmem_virtio.evil.backend.perform import Performance, play_all
     from ivshmem_virtio.service.config import load_config, select_guest
     from ivshmem_virtio.service.notify import Readiness
@@ -83,7 +83,6 @@ def evil_backend(
     if sample is not None:
         scenarios = Random(seed).sample(scenarios, min(sample, len(scenarios)))
     config = load_config(config_file, images=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def show(performance: Performance) -> None:
         click.echo(json.dumps(asdict(performance)) if as_json else _line(performance))
@@ -97,6 +96,7 @@ def evil_backend(
         seconds=seconds,
         patience=patience,
         readiness=Readiness(pid_file),
+        interruption=Interruption(),
         show=show,
     )
 

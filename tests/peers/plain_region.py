@@ -81,7 +81,7 @@ class PlainRegion:
             os.close(file)
 
 
-def soon(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def soon(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether ``condition`` comes true in time; spins, as peers of revision 1 do, but lets others run."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
+import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from random import Random
 
@@ -31,7 +33,7 @@ def config(tmp_path: Path) -> Path:
 
 def write(config: Path, *devices: str) -> None:
     tables = "".join(f"[[guest.device]]\n{DEVICES[device]}\n" for device in devices)
-    head = f'[service]\nname = "evil-{os.getpid()}"\nruntime_dir = "run"\n'
+    head = f'[service]\nname = "evil-{secrets.token_hex(4)}"\nruntime_dir = "run"\n'
     config.write_text(f'{head}[[guest]]\nname = "guest"\nregion = "8M"\nvectors = 8\n{tables}')
 
 
@@ -40,8 +42,13 @@ def hostile(config: Path, *arguments: str) -> ServiceProcess:
 
 
 def frontend(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ivshmem_virtio", "frontend", "--config", str(config), "--seconds", "2"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    command = [sys.executable, "-m", "ivshmem_virtio", "frontend", "--config", str(config), "--seconds", "30"]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=120)
+
+
+def region_of(config: Path) -> Path:
+    name: str = tomllib.loads(config.read_text())["service"]["name"]
+    return Path(f"/dev/shm/{name}.guest")
 
 
 def test_it_behaves_until_all_drivers_are_there(config: Path) -> None:
@@ -51,7 +58,8 @@ def test_it_behaves_until_all_drivers_are_there(config: Path) -> None:
         drawn = frontend(config, "rng", "32")
         assert drawn.returncode == 0, drawn.stderr
         assert drawn.stdout
-    assert not Path(f"/dev/shm/evil-{os.getpid()}.guest").exists()
+        assert region_of(config).exists()
+    assert not region_of(config).exists()
     assert not (config.parent / "run" / "guest.sock").exists()
 
 
@@ -61,6 +69,7 @@ def test_then_it_does_not(config: Path) -> None:
         done = frontend(config, "rng", "100000")
         log = config.parent / "service.log"
         assert soon(lambda: '"used-id-huge"' in log.read_text())
+    assert not region_of(config).exists()
     assert done.returncode == 1
     assert done.stderr.startswith("ivshmem-virtio: ")
     assert len(done.stderr.splitlines()) == 1
@@ -68,6 +77,31 @@ def test_then_it_does_not(config: Path) -> None:
     assert played["scenario"] == "used-id-huge"
     assert played["running"] == ["rng"]
     assert played["done"] >= 1
+
+
+PROMISE = """
+import signal
+from ivshmem_virtio.evil.backend.interruption import Interruption
+interruption = Interruption()
+with interruption.allowed():
+    pass
+signal.raise_signal(signal.{name})
+print("tidied up", flush=True)
+try:
+    with interruption.allowed():
+        print("played on")
+except KeyboardInterrupt:
+    signal.raise_signal(signal.{name})
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize("name", [signal.SIGTERM.name, signal.SIGINT.name])
+def test_no_signal_keeps_it_from_tidying_up(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROMISE.format(name=name)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines() == ["tidied up", "ended"]
 
 
 def test_names_and_texts(capsys: pytest.CaptureFixture[str]) -> None:

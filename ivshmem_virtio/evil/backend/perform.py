@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from ivshmem_virtio.evil.backend.interruption import Interruption
 from ivshmem_virtio.evil.backend.place import ClientPlace, Place, ServerPlace
 from ivshmem_virtio.evil.backend.scenario import Play, Scenario
 from ivshmem_virtio.evil.backend.stage import Stage
@@ -101,11 +102,12 @@ def play_all(
     seconds: float,
     patience: float,
     readiness: Readiness,
+    interruption: Interruption,
     show: Callable[[Performance], None],
 ) -> None:
     """Every scenario in turn, for one guest: behind the server at ``socket``, or as its server.
 
-    Raises NoLinksToPlay, and what attaching or serving raises.
+    Raises NoLinksToPlay, KeyboardInterrupt, and what attaching or serving raises.
     """
     made = plan(config, guest)
     with ExitStack() as cleanup:
@@ -117,4 +119,5 @@ def play_all(
         readiness.ready(f"a hostile back-end for {guest.name}")
         cleanup.callback(readiness.stopping)
         for scenario in scenarios:
-            show(perform(stage, scenario, seed, seconds, patience))
+            with interruption.allowed():
+                show(perform(stage, scenario, seed, seconds, patience))
