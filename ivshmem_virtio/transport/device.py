@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The device side of the header: the virtio state machine between one driver and one device (virtio 1.4, 2 and 3)."""
+"""The device side of one link: who is there, what each look does, and how a successor goes on (docs/protocol.md, 7)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.compiled_queues import CompiledQueues
 from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE, DoorbellWatch
-from ivshmem_virtio.transport.features import OFFERED, REQUIRED, Feature, Status
+from ivshmem_virtio.transport.features import Status
 from ivshmem_virtio.transport.kept_link import KeptLink
+from ivshmem_virtio.transport.negotiation import Negotiation
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
 from ivshmem_virtio.transport.ring_share import RingShare
 from ivshmem_virtio.transport.served_device import ServedDevice
+from ivshmem_virtio.transport.state_machine import StateMachine
 from ivshmem_virtio.transport.transaction import Transaction
 
 LOOK_SECONDS = 1.0
@@ -85,10 +87,8 @@ class DeviceTransport:
         ]
         self.epoch = 0
         self._session = secrets.randbits(64) | 1
-        self.status = 0
-        self.features = 0
-        self._selected: QueueState | None = None
-        self._device_features_sel = self._driver_features_sel = 0
+        self._now = Negotiation(device, self._queues, self._log)
+        self._machine = StateMachine(link.window, device, self._now, self.registers, self, self._log)
         self._incarnation = 0
         self._refused: int | None = None
         self._present = False
@@ -183,11 +183,11 @@ class DeviceTransport:
         self.registers.acknowledge(self._incarnation)
         self.registers.continue_generation()
         if violation is not None:
-            self._break(violation)
+            self.give_up(violation)
         if same_driver:
             # A reset that the predecessor did not get to comes before anything it had in flight.
             self._serve_transactions()
-        self._show_config()
+        self.show_config()
         self.link.set_state(State.READY)
         if same_driver:
             self._go_on(kept)
@@ -195,16 +195,12 @@ class DeviceTransport:
     def _restore(self, kept: KeptLink) -> IvshmemVirtioError | None:
         """Private state as the predecessor had it; what speaks against its rings, if something does."""
         violation: IvshmemVirtioError | None = None
-        self.features, self.status = kept.features, kept.status
-        self._device_features_sel, self._driver_features_sel = kept.features_selectors
-        selected = kept.selected
-        self._selected = self._queues[selected] if selected is not None else None
+        self._now.restore(kept)
         self.device.restore(kept.device)
         for state in self._queues:
-            state.packed = self._packed
             if kept.restore_queue(state):
                 try:
-                    self._open_ring(state, resume=True, answered=state.found_owner != kept.ring_owner(state.index))
+                    self._open(state, resume=True, answered=state.found_owner != kept.ring_owner(state.index))
                 except (RingViolation, OutsideWindow) as found:
                     violation = found
         return violation
@@ -215,7 +211,7 @@ class DeviceTransport:
         again = sum(kept.in_flight(state.index) for state in self._queues if state.queue is not None)
         if self.status & Status.NEEDS_RESET:
             self.registers.show_status(self.status)
-        elif self._ready(self.status) and not self._active:
+        elif self._now.ready and not self._active:
             self._active = True
             try:
                 self.device.activate(self)
@@ -226,15 +222,15 @@ class DeviceTransport:
                     *(self.features, again, sum(waiting), len(rings)),
                 )
             except RingViolation as violation:
-                self._break(violation)
+                self.give_up(violation)
             except Exception:
                 self._log.exception("device failed on going on")
-                self._break(None)
+                self.give_up(None)
         self._raise_config_event()
         for state in self._queues:
             if state.queue is not None:
                 self._notify(state)
-        self._on_change()
+        self.changed()
 
     def stop(self) -> None:
         """Stop serving and declare the device absent. What is kept stays: a successor goes on."""
@@ -242,37 +238,26 @@ class DeviceTransport:
             self._timer.cancel()
         self._doorbells.stop()
         self._kept = None
-        self._forget_driver()
+        self.forget_driver()
         self.link.set_state(State.ABSENT)
 
     def _start_over(self, taken: RingTaken) -> None:
         """We stood still for so long that a ring was taken from us: what it says is not for us to go on from."""
         self._log.warning("%s; beginning afresh", taken)
-        self._forget_driver()
+        self.forget_driver()
         self._present, self._incarnation = False, 0
         self._begin_afresh()
 
     def _keep(self) -> None:
         """Store what a successor needs, before a transaction is answered and before the device acts on it."""
-        kept = self._kept
-        if kept is None:
-            return
-        for state in self._queues:
-            kept.keep_queue(state)
-        selected = self._selected.index if self._selected is not None else None
-        kept.keep_selection(selected, self._device_features_sel, self._driver_features_sel)
-        kept.keep_driver(self._incarnation, self.features, self.status, self.device.kept)
-
-    def _show_config(self) -> None:
         if self._kept is not None:
-            self._kept.keep_config(self.device.config)
-        self.registers.show_config(self.device.config)
+            self._now.keep(self._kept, self._incarnation)
 
     def _tick(self) -> None:
         self._look_around()
         self._compiled.follow_bells()
         if self._compiled.moved():
-            self._on_change()
+            self.changed()
         self._timer = self._loop.call_later(LOOK_SECONDS, self._tick)
 
     def _rung(self, vector: int) -> None:
@@ -304,7 +289,7 @@ class DeviceTransport:
             if self._present:
                 self._log.info("front-end left")
                 self._present = False
-                self._forget_driver()
+                self.forget_driver()
                 # A front-end that never left, but was declared absent by mistake, learns from it what it has lost. Not
                 # one of revision 1, which may have come back and posted a status by now.
                 if self.registers.frontend_capabilities():
@@ -320,7 +305,7 @@ class DeviceTransport:
                 return False
             self._refused = None
             self._doorbells.spend(INCARNATION_PRICE)
-            self._forget_driver()
+            self.forget_driver()
             self._incarnation = incarnation
             self._keep()
             self._restore_header()
@@ -342,17 +327,6 @@ class DeviceTransport:
             self._refused = claimed
             self._log.warning("front-end claims peer id %d, which this link does not belong to; not served", claimed)
 
-    def _forget_driver(self) -> None:
-        """Reset private state only: a transaction that a quick reload has posted already must survive."""
-        self._deactivate()
-        self.status = self.features = 0
-        self._selected = None
-        self._device_features_sel = self._driver_features_sel = 0
-        for state in self._queues:
-            state.reset()
-        self._keep()
-        self._on_change()
-
     # -- transactions -------------------------------------------------------------------------------------------------
 
     def _serve_transactions(self) -> None:
@@ -362,198 +336,16 @@ class DeviceTransport:
             if not word:
                 return
             try:
-                self._act(Transaction(word))
+                self._machine.act(Transaction(word))
             except Exception:
                 self._log.exception("device failed on a transaction")
-                self._break(None)
+                self.give_up(None)
             self._keep()
             # Compare and swap: a late answer must not erase a newer transaction.
             window.compare_exchange32(Header.WRITE_TRANSACTION, word, 0)
             if not self._doorbells.spend(TRANSACTION_PRICE):
                 return  # looked at again as soon as its doorbells are
         self._loop.call_soon(self.look)
-
-    def _act(self, transaction: Transaction) -> None:
-        if transaction.is_config:
-            self._write_config(transaction)
-            return
-        size = transaction.field_size()
-        if size is None:
-            self._log.warning(
-                "transaction on header offset %#x with size %d: no such field", transaction.offset, transaction.size
-            )
-            return
-        value = int.from_bytes(self.link.window.read(transaction.offset, size), "little")
-        self._ACTIONS[transaction.offset](self, value)
-
-    def _select_device_features(self, value: int) -> None:
-        self._device_features_sel = value
-        offered = self.offered >> 32 * value if value < 2 else 0
-        self.registers.show_features(offered & 0xFFFFFFFF)
-
-    def _select_driver_features(self, value: int) -> None:
-        self._driver_features_sel = value
-
-    def _set_driver_features(self, value: int) -> None:
-        if self.status & Status.FEATURES_OK or self._driver_features_sel > 1:
-            return
-        shift = 32 * self._driver_features_sel
-        self.features = self.features & ~(0xFFFFFFFF << shift) | value << shift
-
-    def _select_queue(self, value: int) -> None:
-        self._selected = self._queues[value] if value < len(self._queues) else None
-        self.registers.show_queue(self._selected)
-
-    def _set_queue_size(self, value: int) -> None:
-        self._set_queue_field("size", value)
-
-    def _set_driver_vector(self, value: int) -> None:
-        # The one field a live queue may change: only where its doorbell goes.
-        if self._selected is not None:
-            self._selected.driver_vector = value
-            self._compiled.follow_bells()
-
-    def _set_desc(self, value: int) -> None:
-        self._set_queue_field("desc", value)
-
-    def _set_driver(self, value: int) -> None:
-        self._set_queue_field("driver", value)
-
-    def _set_device(self, value: int) -> None:
-        self._set_queue_field("device", value)
-
-    def _set_queue_field(self, field: str, value: int) -> None:
-        if self._selected is not None and not self._selected.enabled:
-            setattr(self._selected, field, value)
-
-    def _enable_queue(self, value: int) -> None:
-        state = self._selected
-        if state is None:
-            return
-        if value & 0xFFFF != 1:
-            self._reset_queue(state)
-        elif not state.enabled:
-            self._change_queues(partial(self._bring_up_queue, state))
-        self.registers.show_queue(state)
-        self._on_change()
-
-    def _bring_up_queue(self, state: QueueState) -> None:
-        try:
-            if not self.status & Status.FEATURES_OK:
-                raise RingViolation(f"queue {state.index} enabled before FEATURES_OK (virtio 1.4, 3.1.1)")
-            if not 0 < state.size <= state.largest:
-                raise RingViolation(f"queue {state.index} enabled with size {state.size}, largest is {state.largest}")
-            self._open_ring(state, resume=False)
-        except (RingViolation, OutsideWindow) as violation:
-            self._break(violation)
-
-    def _open_ring(self, state: QueueState, *, resume: bool, answered: bool = False) -> None:
-        """Raises RingViolation and OutsideWindow where the ring is not as it must be."""
-        record = self._kept.ring_record(state.index) if self._kept is not None else None
-        ring = state.build(
-            self.link.window, self.features, self.registers.layout.end, record, resume=resume, answered=answered
-        )
-        state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
-
-    def _reset_queue(self, state: QueueState) -> None:
-        """Queue reset (virtio 1.4, 2.6.1)."""
-        self._change_queues(partial(state.reset, packed=self._packed))
-
-    def _change_queues(self, change: Callable[[], None]) -> None:
-        """Change the set of queues, maybe under an active device: it lets go of all and takes up what there is then.
-
-        A change that breaks a rule leaves it inactive.
-        """
-        self._compiled.let_go()
-        change()
-        self._keep()
-        if self._active:
-            self.device.deactivate()
-            self._activate()
-
-    def _activate(self) -> None:
-        self.device.activate(self)
-        self._compiled.take_up(self._queues)
-
-    def _set_status(self, value: int) -> None:
-        value &= 0xFF
-        if value == 0:
-            self._forget_driver()
-        elif value & Status.NEEDS_RESET & ~self.status:
-            self._log.warning("driver wrote NEEDS_RESET into the status, which is the device's bit")
-        else:
-            self._advance_status(value)
-        self.registers.show_status(self.status)
-        self._on_change()
-
-    def _advance_status(self, value: int) -> None:
-        if self.status & ~value & ~Status.NEEDS_RESET:
-            self._log.warning(
-                "status %#x -> %#x clears bits, which only a reset may (virtio 1.4, 2.1.1)", self.status, value
-            )
-            return
-        if value & ~self.status & Status.FEATURES_OK and not self._features_acceptable():
-            value &= ~Status.FEATURES_OK
-        if value & ~self.status & Status.FEATURES_OK and self._packed:
-            self._lay_out_packed()
-        ready = self._ready(value)
-        self.status |= value
-        if value & Status.FAILED:
-            self._log.warning("driver gave up on the device (FAILED)")
-            self._deactivate()
-        elif ready and not self._active and not self.status & Status.NEEDS_RESET:
-            self._active = True
-            self._keep()
-            self._log.info("driver ready, features %#x", self.features)
-            self._activate()
-
-    @property
-    def _packed(self) -> bool:
-        return bool(self.features & Feature.RING_PACKED)
-
-    def _lay_out_packed(self) -> None:
-        """The driver has chosen the layout: from now on ring blocks are shown in it."""
-        for state in self._queues:
-            state.reset(packed=True)
-        if self._selected is not None:
-            self.registers.show_queue(self._selected)
-
-    @staticmethod
-    def _ready(status: int) -> bool:
-        """Whether the driver has said that the device may work."""
-        return bool(status & Status.DRIVER_OK and status & Status.FEATURES_OK and not status & Status.FAILED)
-
-    def _features_acceptable(self) -> bool:
-        unknown = self.features & ~self.offered
-        missing = REQUIRED & ~self.features
-        if unknown or missing:
-            self._log.warning(
-                "FEATURES_OK refused: accepted but not offered %#x, required but missing %#x", unknown, missing
-            )
-        return not unknown and not missing
-
-    def _write_config(self, transaction: Transaction) -> None:
-        offset = transaction.offset - Header.CONFIG
-        size = self.device.writable_config.get(offset)
-        if size is None or transaction.size not in (0, size) or offset + size > len(self.device.config):
-            self._log.warning("driver wrote %d bytes at offset %#x of the configuration", transaction.size, offset)
-        else:
-            self.device.write_config(offset, self.link.window.read(transaction.offset, size))
-        self._show_config()
-
-    _ACTIONS: dict[int, Callable[[DeviceTransport, int], None]] = {  # noqa: RUF012 - a constant table
-        Header.DEVICE_FEATURES_SEL: _select_device_features,
-        Header.DRIVER_FEATURES: _set_driver_features,
-        Header.DRIVER_FEATURES_SEL: _select_driver_features,
-        Header.QUEUE_SEL: _select_queue,
-        Header.QUEUE_SIZE: _set_queue_size,
-        Header.QUEUE_DRIVER_VECTOR: _set_driver_vector,
-        Header.QUEUE_ENABLE: _enable_queue,
-        Header.QUEUE_DESC: _set_desc,
-        Header.QUEUE_DRIVER: _set_driver,
-        Header.QUEUE_DEVICE: _set_device,
-        Header.DEVICE_STATUS: _set_status,
-    }
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
@@ -579,10 +371,10 @@ class DeviceTransport:
         except RingTaken as taken:
             self._start_over(taken)
         except (RingViolation, OutsideWindow) as violation:
-            self._break(violation)
+            self.give_up(violation)
         except Exception:
             self._log.exception("device failed on queue %d", state.index)
-            self._break(None)
+            self.give_up(None)
         if queue.unfinished:
             self._loop.call_soon(self._serve_queue, state)
 
@@ -600,51 +392,111 @@ class DeviceTransport:
         except RingTaken as taken:
             self._start_over(taken)
         except (RingViolation, OutsideWindow) as violation:
-            self._break(violation)
+            self.give_up(violation)
         except Exception:
             self._log.exception("device failed on queue %d", state.index)
-            self._break(None)
+            self.give_up(None)
 
     def _notify(self, state: QueueState) -> None:
         self.registers.raise_queue_event(state.index)
         self.link.ring(state.driver_vector)
 
-    def _break(self, violation: IvshmemVirtioError | None) -> None:
+    def _raise_config_event(self) -> None:
+        self.registers.raise_config_event()
+        self.link.ring(self.registers.frontend_config_vector())
+
+    # -- what transactions set in motion (Machinery) ------------------------------------------------------------------
+
+    def open_ring(self, state: QueueState) -> None:
+        self._open(state)
+
+    def _open(self, state: QueueState, *, resume: bool = False, answered: bool = False) -> None:
+        """Raises RingViolation and OutsideWindow where the ring is not as it must be."""
+        record = self._kept.ring_record(state.index) if self._kept is not None else None
+        ring = state.build(
+            self.link.window, self.features, self.registers.layout.end, record, resume=resume, answered=answered
+        )
+        state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
+
+    def change_queues(self, change: Callable[[], None]) -> None:
+        """The device lets go of all and takes up what there is then. A change that breaks a rule leaves it inactive."""
+        self._compiled.let_go()
+        change()
+        self._keep()
+        if self._active:
+            self.device.deactivate()
+            self._activate()
+
+    def driver_ready(self) -> None:
+        if not self._active:
+            self._active = True
+            self._keep()
+            self._log.info("driver ready, features %#x", self.features)
+            self._activate()
+
+    def _activate(self) -> None:
+        self.device.activate(self)
+        self._compiled.take_up(self._queues)
+
+    def follow_bells(self) -> None:
+        self._compiled.follow_bells()
+
+    def changed(self) -> None:
+        self._on_change()
+
+    def give_up(self, violation: IvshmemVirtioError | None) -> None:
         """The driver broke a rule: stop the device until it is reset (virtio 1.4, 2.1.2)."""
         if violation is not None:
             self._log.error("%s; the device needs a reset", violation)
-        self._deactivate()
-        self.status |= Status.NEEDS_RESET
+        self.deactivate()
+        self._now.status |= Status.NEEDS_RESET
         self._keep()
         self.registers.show_status(self.status)
         self._raise_config_event()
-        self._on_change()
+        self.changed()
 
-    def _deactivate(self) -> None:
+    def deactivate(self) -> None:
         if self._active:
             self._active = False
             self._compiled.let_go()
             self.device.deactivate()
 
-    def _raise_config_event(self) -> None:
-        self.registers.raise_config_event()
-        self.link.ring(self.registers.frontend_config_vector())
+    def forget_driver(self) -> None:
+        """Reset private state only: a transaction that a quick reload has posted already must survive."""
+        self.deactivate()
+        self._now.reset()
+        for state in self._queues:
+            state.reset()
+        self._keep()
+        self.changed()
+
+    def show_config(self) -> None:
+        if self._kept is not None:
+            self._kept.keep_config(self.device.config)
+        self.registers.show_config(self.device.config)
 
     # -- what a device sees (DriverHandle) ----------------------------------------------------------------------------
 
     @property
+    def status(self) -> int:
+        """Device status as it is, whatever the header shows."""
+        return self._now.status
+
+    @property
+    def features(self) -> int:
+        return self._now.features
+
+    @property
     def offered(self) -> int:
         """All feature bits offered to the driver."""
-        # Plain numbers: the complement of a flag has no bits beyond those that have names.
-        layouts = Feature.RING_PACKED if self.device.packed else 0
-        return int(OFFERED) | int(layouts) | int(self.device.features)
+        return self._now.offered
 
     @property
     def queues(self) -> Sequence[Queue | None]:
         return [state.queue for state in self._queues]
 
     def config_changed(self) -> None:
-        self._show_config()
+        self.show_config()
         self._raise_config_event()
 
     # -- for the inspector --------------------------------------------------------------------------------------------

@@ -16,22 +16,22 @@ PLANTED = {
     "an unchecked queue index": (
         "header",
         """
-        from ivshmem_virtio.transport.device import DeviceTransport
+        from ivshmem_virtio.transport.state_machine import StateMachine
 
         def select(self, value):
-            self._selected = self._queues[value]
-            self.registers.show_queue(self._selected)
+            self._now.selected = self._now.queues[value]
+            self._registers.show_queue(self._now.selected)
 
-        DeviceTransport._ACTIONS[0x1C] = select
+        StateMachine._ACTIONS[0x1C] = select
         """,
         "Unexpected: IndexError",
     ),
     "a feature check that is left out": (
         "header",
         """
-        from ivshmem_virtio.transport.device import DeviceTransport
+        from ivshmem_virtio.transport.negotiation import Negotiation
 
-        DeviceTransport._features_acceptable = lambda self: True
+        Negotiation._acceptable = lambda self: True
         """,
         "AssertionError",
     ),

@@ -13,6 +13,8 @@ from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.transport.driver.errors import FeatureMissing, FeaturesRefused, NotBroughtUp, QueueNotReset
 from ivshmem_virtio.transport.driver.net import FEATURE_MAC, NetDriver
 from ivshmem_virtio.transport.features import OFFERED, Feature, Status
+from ivshmem_virtio.transport.negotiation import Negotiation
+from ivshmem_virtio.transport.state_machine import StateMachine
 from tests.unit.driver_link_pair import Bench, bench
 from tests.unit.split_rig import BUFFER, DEVICE, DRIVER, WRITE, RawRing
 
@@ -72,7 +74,7 @@ def test_needs_reset_comes_with_a_configuration_change_notification() -> None:
         b.bring_up()
         assert not b.driver.config_changed()
         rings(b.pair.frontend_vectors[0])
-        b.device._break(None)
+        b.device.give_up(None)
         assert b.driver.status & Status.NEEDS_RESET
         assert b.driver.config_changed()
         assert rings(b.pair.frontend_vectors[0])
@@ -177,7 +179,7 @@ def test_a_driver_that_cannot_go_on_says_failed_and_ceases() -> None:
     with bench() as b:
         b.driver.bring_up()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(b.device, "_features_acceptable", lambda: False)
+            patch.setattr(Negotiation, "_acceptable", lambda _: False)
             with pytest.raises(FeaturesRefused):
                 b.driver.negotiate()
         assert b.driver.status & Status.FAILED
@@ -188,7 +190,7 @@ def test_a_driver_without_version_1_says_failed() -> None:
     with bench() as b:
         b.driver.bring_up()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(b.device), "offered", property(lambda device: device.device.features))
+            patch.setattr(Negotiation, "offered", property(lambda negotiation: negotiation._device.features))
             with pytest.raises(FeatureMissing):
                 b.driver.negotiate()
         assert b.driver.status & Status.FAILED
@@ -198,7 +200,7 @@ def test_a_driver_verifies_that_its_queue_was_reset() -> None:
     with bench() as b:
         b.bring_up()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(b.device, "_reset_queue", lambda state: None)
+            patch.setattr(StateMachine, "_reset_queue", lambda machine, state: None)
             with pytest.raises(QueueNotReset):
                 b.driver.reset_queue(0)
         assert 0 in b.driver.queues, "its buffers are not free"

@@ -12,8 +12,9 @@ import pytest
 
 from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.transport.allowance import Allowance
-from ivshmem_virtio.transport.device import TRANSACTIONS_PER_LOOK, DeviceTransport
+from ivshmem_virtio.transport.device import TRANSACTIONS_PER_LOOK
 from ivshmem_virtio.transport.doorbell_watch import DoorbellWatch
+from ivshmem_virtio.transport.state_machine import StateMachine
 from ivshmem_virtio.transport.transaction import Transaction
 
 from .driver_link_pair import bench
@@ -130,15 +131,15 @@ def test_transactions_have_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
         b.bring_up()
         window = b.pair.frontend.window
         served = 0
-        act = DeviceTransport._act
+        act = StateMachine.act
 
-        def again(self: DeviceTransport, transaction: Transaction) -> None:
+        def again(self: StateMachine, transaction: Transaction) -> None:
             nonlocal served
             served += 1
             act(self, transaction)
             window.store32(Header.WRITE_TRANSACTION, Transaction.of(Header.QUEUE_SEL, 4, served).word)
 
-        monkeypatch.setattr(DeviceTransport, "_act", again)
+        monkeypatch.setattr(StateMachine, "act", again)
         window.store32(Header.WRITE_TRANSACTION, Transaction.of(Header.QUEUE_SEL, 4, 0xFFF).word)
         for _ in range(100):
             b.device.look()
