@@ -3,6 +3,7 @@
 
 cdef enum:
     NET_HEADER = 12
+    NET_BUFFERS = 10            # where it says how many buffers the frame fills
     FRAME_PITCH = 2048          # of one buffer: header, the largest frame, and a new line for the next
     LARGEST_FRAME = 1518
     FRAME_QUIET = 20000000      # nanoseconds

@@ -8,7 +8,7 @@ device that returns nothing for 5 s is given up, and what it holds counts as err
 from typing import final
 
 from ivshmem_virtio.bench.outcome import Outcome
-from ivshmem_virtio.core import DriverQueue, Window
+from ivshmem_virtio.core import Bell, DeviceQueue, DriverQueue, Engine, Window
 
 @final
 class BlkLoad:
@@ -69,6 +69,30 @@ class FrameLoad:
 
         A frame of another length than was sent counts as an error. Buffers to receive into stay with the device.
         """
+
+@final
+class OneWayLoad:
+    """Sends frames of ``frame`` bytes on one transmit queue, or receives such frames on one receive queue, which is its
+    own from then on. Buffers lie from ``base`` on, 2048 bytes for each descriptor.
+
+    Raises ValueError for a frame of less than 14 or more than 1518 bytes, OutsideWindow for a base without that room.
+    """
+
+    def __init__(
+        self, queue: DriverQueue, kick: int, base: int, *, frame: int, receiving: bool, burst: int = 32
+    ) -> None: ...
+    def run(self, seconds: float) -> Outcome:
+        """As fast as the device goes on; what came back counts, and stays with the device in the end.
+
+        A buffer with another length than that of the frame (sending: than none) counts as an error.
+        """
+
+@final
+class FrameEngine(Engine):
+    """The device's side of one queue of a network device: takes frames out of the window, or, where it is a ``source``,
+    puts frames of ``frame`` bytes into every buffer. Raises ValueError as OneWayLoad does."""
+
+    def __init__(self, queue: DeviceQueue, bell: Bell, *, source: bool, frame: int) -> None: ...
 
 @final
 class CacheLine:

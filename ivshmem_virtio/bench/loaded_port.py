@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from ivshmem_virtio.bench.errors import RequestsFailed
-from ivshmem_virtio.bench.generator import FrameLoad
+from ivshmem_virtio.bench.generator import FrameLoad, OneWayLoad
 from ivshmem_virtio.bench.outcome import Outcome
 from ivshmem_virtio.core import DriverQueue
 
@@ -64,3 +64,26 @@ class Wire:
                 f"{self._name}: of {sent} frames {outcome.requests} arrived, and {outcome.errors} had a wrong length"
             )
         return outcome, sent
+
+
+class HalfWire:
+    """Frames of so many bytes that the device takes from one queue, or puts into it."""
+
+    def __init__(self, port: LoadedPort, frame: int, *, receiving: bool) -> None:
+        self._name = port.name
+        queue = port.receive if receiving else port.transmit
+        self._load = OneWayLoad(queue.ring, queue.kick, queue.base, frame=frame, receiving=receiving)
+
+    def warm_up(self) -> None:
+        """Until a frame went over. Raises RequestsFailed."""
+        deadline = time.monotonic() + WARM_UP_SECONDS
+        while not self._load.run(0.005).requests:
+            if time.monotonic() > deadline:
+                raise RequestsFailed(f"{self._name}: no frame within {WARM_UP_SECONDS:g} s")
+
+    def run(self, seconds: float) -> Outcome:
+        """Raises RequestsFailed for a wrong frame."""
+        outcome = self._load.run(seconds)
+        if outcome.errors or not outcome.requests:
+            raise RequestsFailed(f"{self._name}: of {outcome.requests} frames {outcome.errors} had a wrong length")
+        return outcome

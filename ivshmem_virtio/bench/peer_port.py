@@ -24,13 +24,23 @@ SOCKETS = ("port0.sock", "port1.sock")
 
 def forwarder(folder: Path, *, processor: int, prefix: Sequence[str] = ()) -> Child:
     """dpdk-testpmd that passes on what comes in at one of ``SOCKETS`` in ``folder`` at the other. It always spins."""
-    sockets = [folder / name for name in SOCKETS]
+    return _testpmd([folder / name for name in SOCKETS], ["--forward-mode=io"], processor, prefix)
+
+
+def end(folder: Path, frame: int, *, processor: int, receiving: bool) -> Child:
+    """dpdk-testpmd that takes what comes in at the first of ``SOCKETS`` in ``folder``, or sends frames of so many bytes
+    there. It always spins."""
+    mode = ["--forward-mode=rxonly"] if receiving else ["--forward-mode=txonly", f"--txpkts={frame}"]
+    return _testpmd([folder / SOCKETS[0]], mode, processor)
+
+
+def _testpmd(sockets: Sequence[Path], mode: Sequence[str], processor: int, prefix: Sequence[str] = ()) -> Child:
     ports = [f"--vdev=net_vhost{number},iface={path},queues=1" for number, path in enumerate(sockets)]
     command = [*prefix, tool("dpdk-testpmd", "dpdk-dev"), "--lcores", f"0@{processor},1@{processor}"]
     command += ["--no-huge", "-m", "300", "--no-pci", "--no-telemetry", "--file-prefix", f"bench{os.getpid()}", *ports]
-    command += ["--", "--nb-cores=1", "--forward-mode=io", "--total-num-mbufs=32768", "--auto-start"]
+    command += ["--", "--nb-cores=1", *mode, "--total-num-mbufs=32768", "--auto-start"]
     command += ["--stats-period", "60", "--no-lsc-interrupt"]
-    return Child(command, folder / "testpmd.log", lambda: all(path.exists() for path in sockets))
+    return Child(command, sockets[0].with_name("testpmd.log"), lambda: all(path.exists() for path in sockets))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ivshmem_virtio.bench.run import Run
 from ivshmem_virtio.bench.service_cost import own_memory, processes, processor_seconds
 from ivshmem_virtio.cli.main import run
 
-ROWS = {"copy": 6, "kick": 2, "ring": 18, "blk": 10, "net": 4, "scale": 5}
+ROWS = {"copy": 6, "kick": 2, "ring": 18, "blk": 10, "net": 8, "scale": 5}
 SECONDS = {"net": 0.2}
 """The peer spins, and gets its processor only now and then while other tests run."""
 NEEDED = {"net": "dpdk-testpmd"}
