@@ -66,7 +66,7 @@ def read_description(descriptor: int) -> Record:
     """What was written last; raises DescriptionVersion and DescriptionUnusable."""
     found = slots(descriptor)
     if not found:
-        raise DescriptionUnusable("what the last keeper left has no valid description")
+        raise DescriptionUnusable("what the last keeper left has no valid description; begin with serve --afresh")
     _, text = max(found)
     record: Record = json.loads(text)
     return record

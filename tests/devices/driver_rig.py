@@ -215,7 +215,7 @@ class DriverRig:
         assert request.done, "the device kept the request"
         return request
 
-    def run_until(self, condition: Callable[[], object], timeout: float = 20.0) -> None:
+    def run_until(self, condition: Callable[[], object], timeout: float = 60.0) -> None:
         """Turn the event loop until ``condition`` holds."""
         deadline = time.monotonic() + timeout
 

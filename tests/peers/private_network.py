@@ -36,4 +36,4 @@ def private_network() -> Iterator[None]:
 
 def ip(arguments: str) -> None:
     """Run iproute2's ``ip``."""
-    subprocess.run(["ip", *arguments.split()], check=True, timeout=20)
+    subprocess.run(["ip", *arguments.split()], check=True, timeout=60)

@@ -10,7 +10,7 @@ import struct
 import time
 from pathlib import Path
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 Got = tuple[int, int | None]
 
 

@@ -174,7 +174,7 @@ class Revision1Driver:
     def await_used(self, queue: Queue) -> None:
         """Wait for the interrupt of this mode, and for the shared modes for queue_event as well."""
         region = self.region
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             rung = region.wait(FRONTEND, max(deadline - time.monotonic(), 0))
             assert rung, f"no interrupt within 10 s, used index {region.load(queue.used + 2, 2)}"

@@ -27,7 +27,7 @@ class ScriptedServer:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         self._listener.listen()
-        self._listener.settimeout(10)
+        self._listener.settimeout(60)
         self._script = script
         self._hold = hold
         self._piece = piece
@@ -57,7 +57,7 @@ class ScriptedServer:
 
     def joined(self) -> None:
         """Wait until the script is played."""
-        self._thread.join(20)
+        self._thread.join(60)
 
     def close(self) -> None:
         """Hang up."""

@@ -23,7 +23,7 @@ from ivshmem_virtio.transport.driver.transport import DriverTransport
 from tests.peers.running_service import RunningService
 from tests.unit.service_file import ServiceFile
 
-SECONDS = 20.0
+SECONDS = 60.0
 RNG = 2
 
 
@@ -43,7 +43,7 @@ def service(file: ServiceFile) -> Iterator[RunningService]:
 def inspect(file: ServiceFile, observe: float = 1.2) -> dict[str, Any]:
     """The only guest, as the command prints it."""
     command = [sys.executable, "-m", "ivshmem_virtio", "inspect", str(file.path), "--json", "--observe", str(observe)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     guest: dict[str, Any] = json.loads(done.stdout)["guests"][0]
     return guest
 
@@ -121,7 +121,7 @@ def test_a_device_at_work_and_a_back_end_that_stands_still(file: ServiceFile, se
 def test_a_service_that_ended_leaves_nothing_to_look_at(file: ServiceFile, service: RunningService) -> None:
     assert service.stop() == 0
     command = [sys.executable, "-m", "ivshmem_virtio", "inspect", str(file.path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"there is no region /dev/shm/{file.name}.web" in line

@@ -72,7 +72,7 @@ def test_dhcp_offers_the_configured_address(guest: NetGuest) -> None:
 def test_the_gateway_is_the_loopback_of_the_host(guest: NetGuest) -> None:
     mac = gateway_mac(guest)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(20)
+        server.settimeout(60)
         port = server.getsockname()[1]
         guest.send(ethernet(mac, GUEST, IPV4, tcp4(ADDRESS, GATEWAY, (4000, port), 100, 2)))
         _, answer = guest.wait_for_frame(lambda frame: frame[12:14] == b"\x08\x00" and frame[23] == 6)

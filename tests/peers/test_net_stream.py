@@ -30,7 +30,7 @@ def listen_at(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(1)
-    listener.settimeout(20)
+    listener.settimeout(60)
     return listener
 
 
@@ -120,7 +120,7 @@ def test_a_peer_that_does_not_read_holds_the_ring_and_nothing_is_lost(lone: NetG
         lone.run_until(lambda: lone.link_is_up)
         peer, _ = listener.accept()
         with peer:
-            peer.settimeout(20)
+            peer.settimeout(60)
             for frame in frames:
                 lone.post(1, PLAIN + frame)
                 lone.kick(1)
@@ -218,7 +218,7 @@ def test_a_second_peer_is_turned_away(tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as second:
             second.connect(str(path))
             server.run_for(0.05)
-            second.settimeout(20)
+            second.settimeout(60)
             assert second.recv(1) == b""
         server.send(FRAME)
         assert first.recv(4096) == framed(FRAME)

@@ -51,7 +51,7 @@ def tap_guest(features: int | None = None) -> NetGuest:
 
 def queueing() -> str:
     """How the interface queues: the kernel notices the carrier later, and drops what it has to send until then."""
-    shown = subprocess.run(["ip", "-json", "link", "show", "tap0"], check=True, capture_output=True, timeout=20)
+    shown = subprocess.run(["ip", "-json", "link", "show", "tap0"], check=True, capture_output=True, timeout=60)
     discipline: str = json.loads(shown.stdout)[0]["qdisc"]
     return discipline
 
@@ -98,7 +98,7 @@ def test_a_checksum_is_left_to_a_driver_that_accepted_it_and_to_no_other(tap: st
 def test_the_kernel_completes_a_checksum_the_guest_left_open(tap: str) -> None:
     with tap_guest() as guest, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((HOST_IP, 0))
-        receiver.settimeout(20)
+        receiver.settimeout(60)
         packet = udp(GUEST_IP, HOST_IP, (5, receiver.getsockname()[1]), b"from the guest", partial=True)
         frame = ethernet(bytes.fromhex(mac_of("tap0")), GUEST, IPV4, packet)
         guest.send(frame, struct.pack("<BBHHHHH", NEEDS_CSUM, 0, 0, 0, 34, 6, 0))
@@ -109,7 +109,7 @@ def test_a_frame_to_be_segmented_goes_through_whole(tap: str) -> None:
     data = bytes(range(256)) * 40
     with tap_guest() as guest, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(IPV4)) as sniffer:
         sniffer.bind(("tap0", IPV4))
-        sniffer.settimeout(20)
+        sniffer.settimeout(60)
         packet = tcp4(GUEST_IP, HOST_IP, (5, 6), 1, 16, data, partial=True)
         frame = ethernet(bytes.fromhex(mac_of("tap0")), GUEST, IPV4, packet)
         guest.send(frame, struct.pack("<BBHHHHH", NEEDS_CSUM, 1, 54, 1448, 34, 16, 0))
@@ -137,7 +137,7 @@ def test_a_host_stream_arrives_in_large_frames_only_where_accepted(tap: str) -> 
             pseudo = bytes(ack[12:20]) + struct.pack(">BBH", 0, 6, 20)
             struct.pack_into(">H", ack, 36, ~word_sum(pseudo + bytes(ack[20:])) & 0xFFFF)
             guest.send(ethernet(mac, GUEST, IPV4, bytes(ack)))
-            server.settimeout(20)
+            server.settimeout(60)
             connection, _ = server.accept()
             with connection:
                 connection.sendall(data)

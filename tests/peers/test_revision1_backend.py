@@ -39,7 +39,7 @@ def backend(region: PlainRegion) -> Iterator[Revision1Backend]:
 @pytest.fixture
 def transport(region: PlainRegion) -> Iterator[DriverTransport]:
     link = link_to(region, FRONTEND, 2)
-    made = DriverTransport(link, seconds=10)
+    made = DriverTransport(link, seconds=60)
     yield made
     made.close()
     link.close()
@@ -124,7 +124,7 @@ def test_backend_that_leaves_is_lost_for_good(
     started = time.monotonic()
     with pytest.raises(BackendAbsent):
         transport.bring_up()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_our_whole_driver_claims_nothing_it_cannot_use(backend: Revision1Backend, transport: DriverTransport) -> None:

@@ -19,7 +19,7 @@ from ivshmem_virtio.vhost_user.front_end import FrontEnd
 from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
 from ivshmem_virtio.vhost_user.vring import RingPlace
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 REGION = 4 << 20
 WINDOW_START = 1 << 20
 """The daemon gets a slice in the middle of the region, as it would get a link's window."""

@@ -12,7 +12,7 @@ from threading import Event, Thread
 from ivshmem_virtio.service.config import load_config
 from ivshmem_virtio.service.keeper import Keeper
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class KeptService:

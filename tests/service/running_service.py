@@ -14,7 +14,7 @@ from ivshmem_virtio.transport.driver.attach import choose_link, server_peer
 from ivshmem_virtio.transport.driver.transport import DriverTransport
 from ivshmem_virtio.vm.service import ServiceProcess
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:

@@ -102,7 +102,7 @@ class Bench:
         window: int = 1 << 18,
         capabilities: Capability = EVERYTHING,
         queues: Sequence[int] = (16, 8),
-        seconds: float = 2.0,
+        seconds: float = 30.0,
     ) -> None:
         self.loop = asyncio.new_event_loop()
         self.pair = LinkPair(window, vectors)
@@ -162,7 +162,7 @@ def bench(
     capabilities: Capability = EVERYTHING,
     queues: Sequence[int] = (16, 8),
     started: bool = True,
-    seconds: float = 2.0,
+    seconds: float = 30.0,
     window: int = 1 << 18,
 ) -> Iterator[Bench]:
     """A Bench that is closed at the end."""

@@ -16,7 +16,7 @@ WINDOW = 1 << 20
 CAPACITY = 1 << 20
 BUFFERS = 1 << 16
 READ, GET_ID = 0, 8
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], object], what: str) -> None:

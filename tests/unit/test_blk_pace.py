@@ -91,7 +91,7 @@ def test_a_limit_holds_and_lets_through(image: Path) -> None:
             post_write(rig, sector, b"x" * 512)
         rig.kick(0)
         at_once = len(rig.collect(0))
-        assert 1 <= at_once <= 4
+        assert 1 <= at_once <= 4 + 40 * (time.monotonic() - began)
         rig.wait_for(0, 13 - at_once)
         assert time.monotonic() - began > 0.2
     assert image.read_bytes()[: 13 * 512] == b"x" * 13 * 512

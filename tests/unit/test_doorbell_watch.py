@@ -63,10 +63,17 @@ class Watched:
 def test_a_storm_is_heard_as_often_as_the_rate_allows(bells: list[int]) -> None:
     watched = Watched(bells, RATE)
     watched.storm()
-    began = time.monotonic()
-    watched.run(SECONDS)
-    allowed = RATE * (time.monotonic() - began)
-    assert 0.2 * allowed < len(watched.rung) < 1.5 * allowed + 10
+    for _ in range(20):
+        watched.rung.clear()
+        began = time.monotonic()
+        watched.run(SECONDS)
+        allowed = RATE * (time.monotonic() - began)
+        assert len(watched.rung) < 1.5 * allowed + 10
+        # A machine that was busy with something else has heard less; some time it has not been.
+        if 0.2 * allowed < len(watched.rung):
+            break
+    else:
+        pytest.fail(f"{len(watched.rung)} heard, {allowed:.0f} allowed")
     assert watched.watch.pauses > 1
     assert watched.looks >= watched.watch.pauses - 1
     watched.watch.stop()
@@ -74,14 +81,16 @@ def test_a_storm_is_heard_as_often_as_the_rate_allows(bells: list[int]) -> None:
 
 
 def test_what_is_rung_while_nobody_listens_is_heard_afterwards(bells: list[int]) -> None:
-    watched = Watched(bells, 20)
+    watched = Watched(bells, 4)
     while watched.watch.spend(1):
         continue
     for descriptor in bells:
         os.eventfd_write(descriptor, 1)
     watched.run(0.01)
     assert watched.rung == []
-    watched.run(1.0)
+    deadline = time.monotonic() + 60
+    while len(watched.rung) < 3 and time.monotonic() < deadline:
+        watched.run(0.01)
     assert sorted(watched.rung) == [0, 1, 2]
     assert watched.looks >= 1
     watched.watch.stop()

@@ -384,6 +384,6 @@ def test_storms(steps: list[tuple[str, int, int, int]], vectors: int) -> None:
         b.device.look()
         b.stop()
         b.start()
-        b.driver.seconds = 5
+        b.driver.seconds = 60
         b.bring_up()
         assert b.ask(b"calm") == b"mlac"

@@ -39,7 +39,7 @@ def wire(tmp_path: Path) -> Iterator[tuple[NetGuest, socket.socket]]:
         listener.listen(1)
         with NetGuest(stream_net(tmp_path / "net"), window=WINDOW) as guest:
             peer, _ = listener.accept()
-            peer.settimeout(20)
+            peer.settimeout(60)
             with peer:
                 yield guest, peer
 

@@ -22,6 +22,13 @@ def thread_seconds() -> float:
     return time.process_time()
 
 
+def idle_seconds(seconds: float) -> float:
+    """Processor time of this process while this thread sleeps."""
+    before = thread_seconds()
+    time.sleep(seconds)
+    return thread_seconds() - before
+
+
 def test_requests_come_back_and_the_driver_is_told() -> None:
     with disk_on_worker() as (disk, _):
         disk.driver.enable_callbacks()
@@ -57,10 +64,7 @@ def test_an_idle_worker_costs_nothing(spin: int) -> None:
     with disk_on_worker(longest_spin=spin) as (disk, worker):
         for _ in range(50):
             disk.round_trip()
-        time.sleep(0.05)
-        before = thread_seconds()
-        time.sleep(0.5)
-        assert thread_seconds() - before < 0.02
+        until(lambda: idle_seconds(0.5) < 0.02, "it is not idle")
         assert worker.counters["sleeps"] > 0
 
 
@@ -101,12 +105,12 @@ def test_somebody_else_may_wake_it() -> None:
     with disk_on_worker(longest_spin=0) as (disk, worker):
         until(lambda: worker.counters["sleeps"], "it did not go to sleep")
         began = time.monotonic()
-        for _ in range(5):
+        for _ in range(20):
             disk.add()
             disk.driver.publish()
             worker.wake()
             until(disk.collect, "it did not wake")
-        assert time.monotonic() - began < 3, "the timer was waited for"
+        assert time.monotonic() - began < 15, "the timer was waited for"
 
 
 def test_detached_while_busy_it_touches_nothing_any_more() -> None:
@@ -208,13 +212,14 @@ def test_an_error_in_python_ends_the_engine_and_not_the_worker() -> None:
 
 def test_doorbells_that_bring_nothing_are_bounded() -> None:
     with disk_on_worker(longest_spin=0, doorbell_rate=200) as (disk, worker):
-        until_time = time.monotonic() + 0.5
-        while time.monotonic() < until_time:
+        began = time.monotonic()
+        while time.monotonic() < began + 0.5 or not worker.counters["storms"]:
             disk.ring()
-        sleeps = worker.counters["sleeps"]
-        assert worker.counters["storms"] > 0
-        assert disk.engine.kicks < 200, f"{disk.engine.kicks} of {disk.kicks} doorbells were listened to"
-        assert sleeps < 400
+            assert time.monotonic() < began + PATIENCE
+        sleeps, kicks = worker.counters["sleeps"], disk.engine.kicks
+        allowed = 200 * (time.monotonic() - began)
+        assert kicks < 2 * allowed, f"{kicks} of {disk.kicks} doorbells were listened to"
+        assert sleeps < 4 * allowed
         disk.round_trip()
 
 

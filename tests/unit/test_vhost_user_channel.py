@@ -32,7 +32,7 @@ from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
 from ivshmem_virtio.vhost_user.vring import RingPlace
 
 REPLY = 1 | 4
-SECONDS = 20.0
+SECONDS = 60.0
 EIGHT = bytes(8)
 Ends = tuple[Channel, socket.socket]
 

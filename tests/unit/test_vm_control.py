@@ -104,13 +104,13 @@ def test_a_late_command_is_interrupted_and_the_channel_lives(peers: list[Peer]) 
     waiting: list[bytes] = []
     peers.append(Peer(answer))
     shell = ControlShell(peers[0].host, nobody_died)
-    ender = threading.Timer(1.0, lambda: peers[0].guest.sendall(b"\n" + waiting[0] + b">130\n"))
+    ender = threading.Timer(2.0, lambda: peers[0].guest.sendall(b"\n" + waiting[0] + b">130\n"))
     ender.start()
     started = time.monotonic()
     with pytest.raises(GuestTimeout, match="output so far: started"):
-        shell.run("slow", 0.3)
+        shell.run("slow", 1.0)
     ender.join()
-    assert time.monotonic() - started < 9
+    assert time.monotonic() - started < 30
     assert shell.run("next", 20) == b"fine"
     assert peers[0].requests[1].startswith(b"\x03")
 
