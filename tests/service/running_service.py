@@ -104,6 +104,13 @@ def region_mappings(pid: int, region: str) -> list[tuple[int, int]]:
     return found
 
 
+def waits_for_lock(image: Path) -> bool:
+    """Whether the kernel knows of somebody who would like to lock this file."""
+    found = image.stat()
+    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} "
+    return any("->" in line and place in line for line in Path("/proc/locks").read_text().splitlines())
+
+
 def open_files(pid: int) -> list[str]:
     """What the descriptors of a process point to."""
     folder = Path(f"/proc/{pid}/fd")

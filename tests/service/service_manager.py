@@ -32,6 +32,7 @@ class ServiceManager:
         self.said: list[str] = []
         self.log = folder / "service.log"
         self._ready = Event()
+        self._heard = Event()
         self._notify = folder / "notify"
         self._receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._receiver.bind(os.fspath(self._notify))
@@ -72,7 +73,15 @@ class ServiceManager:
         os.kill(self._pid, number)
         _, status = os.waitpid(self._pid, 0)
         self._pid = None
+        self._hear_all()
         return os.waitstatus_to_exitcode(status)
+
+    def _hear_all(self) -> None:
+        """Return when everything that was sent until now has been noted."""
+        self._heard.clear()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+            own.sendto(b"HEARD=1", os.fspath(self._notify))
+        assert self._heard.wait(PATIENCE)
 
     def _listen(self) -> None:
         while True:
@@ -85,6 +94,9 @@ class ServiceManager:
             self._note(dict(line.split("=", 1) for line in data.decode().splitlines()), descriptors)
 
     def _note(self, message: dict[str, str], descriptors: list[int]) -> None:
+        if "HEARD" in message:
+            self._heard.set()
+            return
         self.said += message
         if "FDSTORE" in message:
             assert message["FDPOLL"] == "0"

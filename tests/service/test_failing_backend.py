@@ -26,7 +26,7 @@ from ivshmem_virtio.transport.driver.transport import DriverTransport
 
 from .conftest import ConfigWriter
 from .kept_service import KeptService, kept_service
-from .running_service import PATIENCE, wait_until
+from .running_service import PATIENCE, wait_until, waits_for_lock
 
 TIMEOUT = 3.0
 
@@ -170,13 +170,6 @@ def test_a_disk_whose_lock_somebody_else_holds(config: Path) -> None:
                 disk.read(0, 1)
             status_once(config, "disk", lambda link: link["trouble"] == "it is still being opened")
         assert_read_in_time(disk, image)
-
-
-def waits_for_lock(image: Path) -> bool:
-    """Whether the kernel knows of somebody who would like to lock this file."""
-    found = image.stat()
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} "
-    return any("->" in line and place in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def assert_read_in_time(disk: BlkDriver, image: Path) -> None:

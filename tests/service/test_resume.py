@@ -26,7 +26,7 @@ from tests.outages import assert_short, in_milliseconds, outages, python_start, 
 from .conftest import ConfigWriter
 from .disk_load import DiskLoad
 from .kept_service import KeptService, kept_service
-from .running_service import driving, driving_all, wait_until
+from .running_service import PATIENCE, driving, driving_all, wait_until, waits_for_lock
 
 QUEUES = 4
 DEPTH = 32
@@ -152,8 +152,8 @@ def test_the_cache_mode_outlives_a_killed_backend(write_config: ConfigWriter, mo
         pid = service.backend("web")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: service.backend("web") != pid, "it is dead")
         disk.read(0, 8)
-        assert service.backend("web") != pid
         assert transport.read_config(32, 1) == b"\0"
 
 
@@ -182,13 +182,14 @@ def test_a_reset_while_nobody_is_there_is_what_counts(
         with image.open("rb") as lock, ThreadPoolExecutor(1) as thread:
             # Whoever holds the lock on the image keeps the next back-end from coming up.
             locking = thread.submit(fcntl.flock, lock, fcntl.LOCK_EX)
+            wait_until(lambda: waits_for_lock(image), "somebody waits for the lock")
             os.kill(pid, signal.SIGKILL)
             locking.result()
             wait_until(lambda: transport.link.other_state() == 0, "it is gone")
             transport.seconds = 0.01
             transport.reset()
-            transport.seconds = 30
-        transport.bring_up(30)
+            transport.seconds = PATIENCE
+        transport.bring_up(PATIENCE)
         assert BlkDriver(transport).read(0, 1) == before[:SECTOR]
         assert image.read_bytes() == before
 
@@ -205,6 +206,7 @@ def test_another_image_is_another_disk(write_config: ConfigWriter, monkeypatch: 
         pid = service.backend("web")
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: service.backend("web") != pid, "it is dead")
         with pytest.raises(EpochChanged):
             disk.read(0, 1)
         transport.bring_up()
