@@ -64,10 +64,10 @@ def write_directory(region: PlainRegion, device_id: int) -> None:
     DirectoryWriter(region.memory, os.fstat(region.memory).st_size).set_up([layout_of(region, device_id)])
 
 
-def run(program: Path, function: Function, *words: str, status: int = 0, seconds: int = 5) -> str:
+def run(program: Path, function: Function, *words: str, status: int = 0, seconds: int = 30) -> str:
     """Standard output, or with ``status`` the one line on standard error."""
     command = [str(program), "-d", str(function.folder), "-s", str(seconds), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == status, done.stderr
     if status:
         assert done.stderr.count("\n") == 1

@@ -497,6 +497,5 @@ def test_ring_broken_by_the_driver_does_not_break_the_loop(rig: DriverRig, conso
             if rig.window.load64(offset) == request.writable[0][0]:
                 rig.window.store64(offset, 1 << 40)
         client.send(b"x")
-        rig.run_for(0.1)
-        assert device_side.broken
+        rig.run_until(lambda: device_side.broken)
         assert port.sink.connected
