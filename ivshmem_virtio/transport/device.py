@@ -258,7 +258,8 @@ class DeviceTransport:
         self._compiled.follow_bells()
         if self._compiled.moved():
             self.changed()
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._tick)
+        # On the full second of the loop's clock, so that one wake-up serves all links of a worker.
+        self._timer = self._loop.call_at((self._loop.time() // LOOK_SECONDS + 1) * LOOK_SECONDS, self._tick)
 
     def _rung(self, vector: int) -> None:
         self.link.acknowledge(vector)

@@ -30,6 +30,7 @@ class Registers:
         # Where a predecessor stood still, its number must not be ours: the front-end would go on taking us for it.
         self._heartbeat = secrets.randbits(32)
         self.capabilities = OFFERED_CAPABILITIES
+        self._left = b""
 
     def publish(self, epoch: int, session: int, config: bytes, queues: list[QueueState]) -> None:
         """Lay out everything anew, but for the rings, which a driver of before may still look at: they are the driver's
@@ -63,11 +64,20 @@ class Registers:
 
     def restore(self, epoch: int, session: int, config: bytes, queues: list[QueueState]) -> None:
         """The header as it was, where a front-end has written over what is not its own. Only while none is there that
-        was acknowledged.
+        was acknowledged. Looked at every second for every idle device, so it is written only where it was changed.
         """
+        if self._image() == self._left:
+            return
         self.publish_again(epoch, session, len(config), queues)
         self.window.write(Header.CONFIG, config)
         self.window.store32(Header.CONFIG_GENERATION, self._generation)
+        self._left = self._image()
+
+    def _image(self) -> bytes:
+        """Everything below the rings, but for the heartbeat."""
+        image = self.window.read(0, self.layout.end)
+        heartbeat = self.layout.backend_line + BackendLine.HEARTBEAT
+        return image[:heartbeat] + image[heartbeat + 4 :]
 
     def show_queue(self, queue: QueueState | None) -> None:
         """Publish fields 20 to 3F; all zero for a queue that does not exist."""

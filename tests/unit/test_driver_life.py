@@ -9,6 +9,7 @@ import pytest
 
 from ivshmem_virtio.errors import RingFull
 from ivshmem_virtio.link.layout import BackendLine, Capability, FrontendLine, Header, State
+from ivshmem_virtio.transport.device import LOOK_SECONDS
 from ivshmem_virtio.transport.driver.errors import (
     AcknowledgementTimedOut,
     BackendAbsent,
@@ -439,3 +440,11 @@ def test_driver_that_vanishes_leaves_its_transaction() -> None:
         b.pair.frontend.set_state(State.READY)
         b.device.look()
         assert window.load32(Header.WRITE_TRANSACTION) == 0
+
+
+def test_devices_of_a_worker_are_looked_at_in_one_wake_up() -> None:
+    with bench() as one, bench() as other:
+        for b in (one, other):
+            timer = b.device._timer
+            assert timer is not None
+            assert timer.when() % LOOK_SECONDS == 0
