@@ -111,7 +111,7 @@ class ServerProcess:
 
     def wait_ready(self) -> None:
         """Until clients may connect."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not self.pid_file.exists():
             assert self.process.poll() is None, self.process.communicate()[1]
             assert time.monotonic() < deadline
@@ -123,7 +123,7 @@ class ServerProcess:
             self.process.kill()
         else:
             self.process.terminate()
-        _, text = self.process.communicate(timeout=30)
+        _, text = self.process.communicate(timeout=60)
         return self.process.returncode, text
 
     def close(self) -> None:

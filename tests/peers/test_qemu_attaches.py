@@ -31,7 +31,7 @@ def qemu(path: Path, vectors: int = VECTORS) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str]) -> str:
     process.terminate()
-    return process.communicate(timeout=30)[1]
+    return process.communicate(timeout=60)[1]
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_second_qemu_on_a_guest_socket_ends_at_once(served: ServedRegion, machin
     first = machines(path)
     assert eventually(lambda: served.present(5))
     second = machines(path)
-    _, text = second.communicate(timeout=30)
+    _, text = second.communicate(timeout=60)
     assert second.returncode == 1
     assert "server sent version -16" in text
     assert first.poll() is None
@@ -92,11 +92,11 @@ def test_two_qemus_and_our_client_on_an_open_socket(
     with IvshmemClient.attach(path, vectors=VECTORS) as client:
         first, _ = machines(path), machines(path)
         for peer in (1, 2):
-            client.wait_for_peer(peer, 20, vectors=VECTORS)
+            client.wait_for_peer(peer, 60, vectors=VECTORS)
         end(first)
         assert eventually(lambda: len(peers_now(client)) == 1)
         machines(path)
-        client.wait_for_peer(3, 20, vectors=VECTORS)
+        client.wait_for_peer(3, 60, vectors=VECTORS)
 
 
 def peers_now(client: IvshmemClient) -> list[int]:

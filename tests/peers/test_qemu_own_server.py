@@ -64,13 +64,13 @@ def test_our_client_sees_joins_and_leaves(theirs: QemuServer) -> None:
         assert (first.peer_id, first.memory_size, len(first.own_vectors)) == (0, 1 << 20, VECTORS)
         with IvshmemClient.attach(theirs.socket, vectors=VECTORS) as second:
             assert (second.peer_id, second.peers) == (1, [0])
-            first.wait_for_peer(1, 30, vectors=VECTORS)
+            first.wait_for_peer(1, 60, vectors=VECTORS)
             assert os.path.sameopenfile(first.memory, second.memory)
         assert eventually(lambda: polled(first).peers == [])
         assert left == [1]
         with IvshmemClient.attach(theirs.socket, vectors=VECTORS) as third:
             assert third.peer_id == 2, "its ids are not used again at once either"
-            first.wait_for_peer(2, 30, vectors=VECTORS)
+            first.wait_for_peer(2, 60, vectors=VECTORS)
         assert eventually(lambda: polled(first).peers == [])
     assert left == [1, 2]
     assert joined == [1] * VECTORS + [2] * VECTORS
@@ -83,7 +83,7 @@ def polled(client: IvshmemClient) -> IvshmemClient:
 
 def test_our_clients_ring_each_other_on_every_vector(theirs: QemuServer) -> None:
     with IvshmemClient.attach(theirs.socket) as first, IvshmemClient.attach(theirs.socket) as second:
-        first.wait_for_peer(second.peer_id, 30, vectors=VECTORS)
+        first.wait_for_peer(second.peer_id, 60, vectors=VECTORS)
         for ringing, rung in ((first, second), (second, first)):
             for vector in range(VECTORS):
                 ringing.ringer(rung.peer_id).ring(vector)
@@ -94,7 +94,7 @@ def test_our_clients_ring_each_other_on_every_vector(theirs: QemuServer) -> None
 @pytest.mark.parametrize("kill", [False, True], ids=["ended", "killed"])
 def test_memory_and_doorbells_outlive_it(theirs: QemuServer, kill: bool) -> None:
     with IvshmemClient.attach(theirs.socket) as first, IvshmemClient.attach(theirs.socket) as second:
-        first.wait_for_peer(1, 30, vectors=VECTORS)
+        first.wait_for_peer(1, 60, vectors=VECTORS)
         if kill:
             theirs.kill()
         else:
@@ -122,13 +122,13 @@ def test_our_client_survives_messages_it_drops(
         for _ in range(crowd):
             with IvshmemClient.attach(theirs.socket, vectors=vectors) as other:
                 last = other.peer_id
-                quick.wait_for_peer(last, 30, vectors=vectors)
+                quick.wait_for_peer(last, 60, vectors=vectors)
                 if last == quick.peer_id + crowd:
                     assert last not in polled(slow).peers, "the socket was full before everybody had joined"
             assert eventually(lambda: polled(quick).peers == [slow.peer_id])
         assert eventually(lambda: polled(slow).connected and f"peer {last} left, which was never" in caplog.text)
         with IvshmemClient.attach(theirs.socket, vectors=vectors) as late:
-            slow.wait_for_peer(late.peer_id, 30, vectors=vectors)
+            slow.wait_for_peer(late.peer_id, 60, vectors=vectors)
 
 
 # Both servers, the same story.
@@ -237,7 +237,7 @@ def test_their_client_with_our_server(
     path = folder / "ours.sock"
     server_process("-S", str(path), "-M", shm_name, "-l", "1M", "-n", str(VECTORS))
     with IvshmemClient.attach(path, vectors=VECTORS) as mine, QemuClient(programs.client, path) as first:
-        mine.wait_for_peer(1, 30, vectors=VECTORS)
+        mine.wait_for_peer(1, 60, vectors=VECTORS)
         assert eventually(lambda: first.dump() == {0: VECTORS, 1: VECTORS})
         with QemuClient(programs.client, path) as second:
             for client in (first, second):
@@ -249,7 +249,7 @@ def test_their_client_with_our_server(
             assert not readable(mine.own_vectors[1], 0)
             mine.ringer(1).ring(0)
             assert eventually(lambda: first.heard("peer_id=1 vector=0"))
-            mine.wait_for_peer(2, 30, vectors=VECTORS)
+            mine.wait_for_peer(2, 60, vectors=VECTORS)
         assert eventually(lambda: first.dump() == {0: VECTORS, 1: VECTORS})
         assert eventually(lambda: polled(mine).peers == [1])
 

@@ -33,7 +33,7 @@ def shm(name: str) -> Path:
 def test_ready_then_a_clean_end(server_process: Start, folder: Path, shm_name: str, number: int) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.bind(str(folder / "notify"))
-        notify.settimeout(30)
+        notify.settimeout(60)
         os.environ["NOTIFY_SOCKET"] = str(folder / "notify")
         try:
             server = server_process("--guest", f"web={folder}/web.sock,id=3,vectors=2", "-M", shm_name, "--mode", "640")
@@ -46,7 +46,7 @@ def test_ready_then_a_clean_end(server_process: Start, folder: Path, shm_name: s
     with IvshmemClient.attach(folder / "web.sock", vectors=2) as client:
         assert client.peer_id == 3
         server.process.send_signal(number)
-        _, text = server.process.communicate(timeout=30)
+        _, text = server.process.communicate(timeout=60)
     assert server.process.returncode == 0, text
     assert "Traceback" not in text
     assert sorted(path.name for path in folder.iterdir()) == ["notify"]
@@ -154,7 +154,7 @@ def test_help_explains_every_option() -> None:
 def test_name_in_use(server_process: Start, folder: Path, shm_name: str) -> None:
     server_process("-S", f"{folder}/a.sock", "-M", shm_name)
     second = server_process("-S", f"{folder}/b.sock", "-M", shm_name, wait=False)
-    _, text = second.process.communicate(timeout=30)
+    _, text = second.process.communicate(timeout=60)
     assert second.process.returncode == 1
     assert "is kept by a running process" in text
     assert eventually(lambda: shm(shm_name).exists())

@@ -173,7 +173,10 @@ def test_the_load_reads_what_the_image_holds(folder: Path, polled: bool) -> None
         peer_disk(folder / SOCKET, "marked") as disk,
     ):
         for work in (Work(1, check=True), Work(128, check=True), Work(16, 65536, sequential=True, check=True)):
-            outcome = disk.run(work, 0.05, polled=polled)
+            for _ in range(10):
+                outcome = disk.run(work, 0.05, polled=polled)
+                if polled or outcome.interrupts:  # on a busy machine all may be there before anybody could sleep
+                    break
             assert outcome.requests > 0
             assert (outcome.latencies[0] > 0) == (work.depth == 1)
             assert polled == (outcome.interrupts == 0)
