@@ -6,7 +6,8 @@ set -uo pipefail
 
 cd "$(dirname "$0")/.."
 coverage=.venv/bin/coverage
-# These compute and never look at a clock, so they make do with what processors the guests leave over.
+# These compute and never look at a clock, so they make do with what processors the guests leave over. How long one of
+# them takes then says nothing.
 patient=(tests/property tests/oracle tests/fuzz tests/model tests/unit/test_*_resume*.py)
 # Back-ends may write where coverage data goes.
 export IVSHMEM_VIRTIO_WRITABLE=$PWD
@@ -19,7 +20,7 @@ echo "== tests without guests"
 # Guests are booted one at a time, because their tests are about seconds.
 echo "== tests in guests; beside them, with whatever time is left over: ${patient[*]}"
 mkdir -p build
-(chrt --idle 0 "$coverage" run -m pytest "${patient[@]}" "$@" && chrt --idle 0 tests/coverage_core.sh) >build/patient.log 2>&1 &
+(chrt --idle 0 "$coverage" run -m pytest --timeout=1800 "${patient[@]}" "$@" && chrt --idle 0 tests/coverage_core.sh) >build/patient.log 2>&1 &
 "$coverage" run -m pytest tests/vm "$@" || failed=1
 
 echo "== ${patient[*]}, and the coverage of the compiled core"

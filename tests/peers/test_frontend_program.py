@@ -288,7 +288,7 @@ def test_a_backend_that_stops(program: Path, function: Function, region: PlainRe
     assert "heartbeat" in run(program, function, "rng", "plain", "8", status=1, seconds=9)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.lists(
         st.tuples(st.sampled_from([0, 0x2000, 0x3000]), st.integers(0, 0x240 // 4), st.integers(0, 0xFFFFFFFF)),
