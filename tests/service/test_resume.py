@@ -159,7 +159,10 @@ def test_the_cache_mode_outlives_a_killed_backend(write_config: ConfigWriter, mo
 
 def stands_still(pid: int) -> bool:
     """Whether every thread of a process has stopped, which takes a moment after SIGSTOP."""
-    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    try:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
     return all(stat.rpartition(") ")[2].startswith("T") for stat in stats)
 
 
