@@ -16,8 +16,9 @@ from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.service.attachment import ServedLink
 from ivshmem_virtio.service.state_object import identity_of, offered_features
 from ivshmem_virtio.service.worker import Worker
-from ivshmem_virtio.transport.device import DeviceTransport, QueueFactory
+from ivshmem_virtio.transport.device import DeviceTransport
 from ivshmem_virtio.transport.kept_link import KeptLink
+from ivshmem_virtio.transport.trace import Trace
 
 if TYPE_CHECKING:
     from ivshmem_virtio.devices.failing import FailingDevice
@@ -54,7 +55,7 @@ class LinkService:
         make: Callable[[], Device],
         shared: Worker,
         on_change: Callable[[], None],
-        queue_factory: QueueFactory,
+        trace: Trace | None,
         doorbell_rate: int,
     ) -> None:
         self.served = served
@@ -64,7 +65,7 @@ class LinkService:
         self._make = make
         self._shared = shared
         self._on_change = on_change
-        self._queue_factory = queue_factory
+        self._trace = trace
         self._doorbell_rate = doorbell_rate
         self._own_worker: Worker | None = None
         self._opening: Future[Opened] | None = None
@@ -100,7 +101,7 @@ class LinkService:
             device,
             worker.loop,
             on_change=self._on_change,
-            queue_factory=self._queue_factory,
+            trace=self._trace,
             doorbell_rate=self._doorbell_rate,
         )
 

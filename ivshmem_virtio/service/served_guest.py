@@ -19,9 +19,7 @@ from ivshmem_virtio.service.recovery import Recovery
 from ivshmem_virtio.service.state_object import find_state, make_state
 from ivshmem_virtio.service.status_file import StatusFile
 from ivshmem_virtio.service.worker import Worker
-from ivshmem_virtio.transport.device import QueueFactory
 from ivshmem_virtio.transport.kept_link import KeptLink
-from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.trace import Trace
 
 if TYPE_CHECKING:
@@ -61,14 +59,13 @@ class ServedGuest:
         self._status.changed()
 
     def _service(self, served: ServedLink, link: Link) -> LinkService:
-        factory: QueueFactory = Queue
-        if self._attachment.trace_file is not None:
-            factory = Trace(Path(self._attachment.trace_file), served.layout.name, link.window.length).queue
+        path = self._attachment.trace_file
+        trace = Trace(Path(path), served.layout.name, link.window.length) if path is not None else None
         keys = plugged(served.keys, self._switches)
         kind, layout = served.kind, served.layout
         make = partial(registry.create, kind, layout.name, layout.rw_size, keys, packed=served.packed)
         return LinkService(
-            served, link, make, self._shared_worker, self._status.changed, factory, self._attachment.doorbell_rate
+            served, link, make, self._shared_worker, self._status.changed, trace, self._attachment.doorbell_rate
         )
 
     def _start(self, state: int | None) -> None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ivshmem_virtio.core import DeviceQueue, Engine
+from ivshmem_virtio.core import Engine
 from ivshmem_virtio.errors import IvshmemVirtioError, OutsideWindow, RingTaken, RingViolation
 from ivshmem_virtio.link.layout import Capability, Header, State
 from ivshmem_virtio.link.registers import RegisterMap
@@ -27,6 +27,7 @@ from ivshmem_virtio.transport.registers import Registers
 from ivshmem_virtio.transport.ring_share import RingShare
 from ivshmem_virtio.transport.served_device import ServedDevice
 from ivshmem_virtio.transport.state_machine import StateMachine
+from ivshmem_virtio.transport.trace import Trace
 from ivshmem_virtio.transport.transaction import Transaction
 
 LOOK_SECONDS = 1.0
@@ -43,8 +44,6 @@ STANDIN_LOOK_SECONDS = 0.01
 
 MOST_TRIES = 5
 """A request that ends the process each time it is redone is given up after so many."""
-
-QueueFactory = Callable[[int, DeviceQueue, Callable[[], None]], Queue]
 
 
 class WindowTooSmall(IvshmemVirtioError):
@@ -65,14 +64,14 @@ class DeviceTransport:
         loop: AbstractEventLoop,
         *,
         on_change: Callable[[], None] = lambda: None,
-        queue_factory: QueueFactory = Queue,
+        trace: Trace | None = None,
         doorbell_rate: int = DOORBELL_RATE,
     ) -> None:
         self.link = link
         self.device = device
         self._loop = loop
         self._on_change = on_change
-        self._queue_factory = queue_factory
+        self._trace = trace
         self._log = logging.getLogger(f"ivshmem_virtio.device.{device.name}")
         layout = RegisterMap.of(len(device.config), device.queue_sizes)
         if layout.reserved >= link.window.length:
@@ -417,7 +416,9 @@ class DeviceTransport:
         ring = state.build(
             self.link.window, self.features, self.registers.layout.end, record, resume=resume, answered=answered
         )
-        state.queue = self._queue_factory(state.index, ring, partial(self._notify, state))
+        if self._trace is not None:
+            self._trace.follow(state.index, ring)
+        state.queue = Queue(state.index, ring, partial(self._notify, state))
 
     def change_queues(self, change: Callable[[], None]) -> None:
         """The device lets go of all and takes up what there is then. A change that breaks a rule leaves it inactive."""

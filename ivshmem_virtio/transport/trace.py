@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from ivshmem_virtio.core import Chain, DeviceQueue
-from ivshmem_virtio.transport.queue import Queue
 
 
 class Trace:
@@ -21,12 +19,11 @@ class Trace:
         self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
         self._window_length = window_length
 
-    def queue(self, index: int, ring: DeviceQueue, notify: Callable[[], None]) -> Queue:
-        """The queue factory of a traced transport."""
+    def follow(self, index: int, ring: DeviceQueue) -> None:
+        """A queue was enabled: record where it lies, and from now on what is taken from it."""
         areas = {"desc": ring.desc, "driver": ring.driver, "device": ring.device, "size": ring.size}
         self._write({"event": "enable", "queue": index, **areas})
         ring.watch(partial(self._chain, index))
-        return Queue(index, ring, notify)
 
     def _chain(self, queue: int, chain: Chain) -> None:
         """One chain that was taken, with its indirect table if it has one."""
