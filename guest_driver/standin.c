@@ -10,7 +10,7 @@
 #include <linux/delay.h>
 #include <linux/device.h>
 #include <linux/kstrtox.h>
-#include <linux/sched/clock.h>
+#include <linux/timekeeping.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
 
@@ -20,8 +20,12 @@
 #include "standin.h"
 #include "window.h"
 
-#define PATIENCE_US (1000 * 1000)	/* with a back-end that is away */
-#define STALL_US (HEARTBEAT_LIMIT_MS * 1000)
+/*
+ * Without a sign of life: longer than a slow machine takes to start a back-end again, since what is answered here is
+ * lost; shorter than what the kernel takes for a processor that hangs.
+ */
+#define PATIENCE_MS 4000
+#define PATIENCE_US (PATIENCE_MS * 1000)
 #define PRESENT_LIMIT_US (5 * 1000 * 1000)	/* with one that is there, and does not answer */
 #define STEP_LIMIT_US 1000
 #define CLOCK_LIMIT_US (100 * 1000)
@@ -48,8 +52,10 @@ static bool is_away(const struct ivshmem_link *link)
 
 static bool is_away_for_long(const struct ivshmem_link *link)
 {
-	return is_known_away(link) ||
-	       (!ivshmem_peer_present(link) && ivshmem_peer_absent_for(link, PATIENCE_US / 1000));
+	/* One whose heartbeat stands still was taken for absent no earlier than that. */
+	unsigned int patience = READ_ONCE(link->peer.stalled) ? PATIENCE_MS - HEARTBEAT_LIMIT_MS : PATIENCE_MS;
+
+	return is_known_away(link) || (!ivshmem_peer_present(link) && ivshmem_peer_absent_for(link, patience));
 }
 
 /* NULL: a back-end of revision 1, whose rings nobody else ever writes. */
@@ -141,25 +147,32 @@ void ivshmem_standin_forget(struct ivshmem_link *link)
 
 /* What a driver that is about to spin has seen of the back-end so far. */
 struct wait {
-	u64 clock;
+	u64 clock;		/* as it was read last */
+	u64 counted;		/* of it, as far as it is in what follows */
 	u32 state;
 	u32 heartbeat;
 	u32 still_us;		/* since one of them changed */
-	u32 away_us;
 	u32 us;
 };
 
-/* With interrupts off a clock may stand still or start again, so what was slept for counts at least, and a bit at most. */
+/*
+ * A delay is no measure of time: an emulated machine's second processor, which calibrates it by itself, was seen to take
+ * one for done after a thousandth of it. The clock that the time of day is kept by goes on with interrupts off, unless
+ * the tick is all there is; where it stands still the delay has to do. A jump counts for a bit only.
+ */
 static u32 rest(struct wait *wait)
 {
 	u32 step = min_t(u32, 1 + wait->us / 16, STEP_LIMIT_US);
 	u64 now, passed;
 
 	udelay(step);
-	now = local_clock();
-	passed = (now - wait->clock) / NSEC_PER_USEC;
+	now = ktime_get_mono_fast_ns();
+	if (now <= wait->clock)
+		return step;
 	wait->clock = now;
-	return clamp_t(u64, passed, step, CLOCK_LIMIT_US);
+	passed = (now - wait->counted) / NSEC_PER_USEC;
+	wait->counted += passed * NSEC_PER_USEC;
+	return min_t(u64, passed, CLOCK_LIMIT_US);
 }
 
 static void look_and_rest(struct wait *wait, const struct ivshmem_link *link)
@@ -174,14 +187,13 @@ static void look_and_rest(struct wait *wait, const struct ivshmem_link *link)
 	wait->state = state;
 	wait->us += step;
 	wait->still_us += step;
-	wait->away_us = !ivshmem_peer_present(link) || wait->still_us > STALL_US ? wait->away_us + step : 0;
 }
 
 static bool answer_if_away(struct ivshmem_queue *queue, enum ivshmem_answer how, const struct wait *wait)
 {
 	struct ivshmem_link *link = queue->link;
 
-	if (wait->away_us < PATIENCE_US && !is_away_for_long(link))
+	if (wait->still_us < PATIENCE_US && !is_away_for_long(link))
 		return false;
 	remember_away(link, wait->state, wait->heartbeat);
 	if (!stand_in(queue, how))
@@ -202,8 +214,10 @@ static bool is_dead(const struct ivshmem_queue *queue)
 void ivshmem_standin_await(struct ivshmem_queue *queue, enum ivshmem_answer how)
 {
 	struct ivshmem_link *link = queue->link;
+	u64 now = ktime_get_mono_fast_ns();
 	struct wait wait = {
-		.clock = local_clock(),
+		.clock = now,
+		.counted = now,
 		.state = ivshmem_peer_state(link),
 		.heartbeat = backend_heartbeat(link),
 	};
