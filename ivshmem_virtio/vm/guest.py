@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from ivshmem_virtio.vm.control import ControlShell
-from ivshmem_virtio.vm.errors import QemuFailed, VmError
+from ivshmem_virtio.vm.errors import GuestTimeout, QemuFailed, VmError
 from ivshmem_virtio.vm.parting import ends_with_us
 from ivshmem_virtio.vm.qemu import escaped
 from ivshmem_virtio.vm.qmp import Monitor
@@ -24,6 +24,8 @@ CONSOLE = "console=ttyS0 panic=1"
 # Stock kernels boot in 2 s under TCG on an idle machine.
 _BOOT_SECONDS = 180.0
 _CHUNK = 48 * 1024
+# What an error shows of the kernel's log: enough for its last lines, not so much that they hide the error.
+_LAST_LOG = 1500
 
 
 class Guest:
@@ -88,7 +90,12 @@ class Guest:
 
     def run_bytes(self, command: str, timeout: float = 120) -> bytes:
         """As run, and byte for byte."""
-        return self.shell.run(command, timeout)
+        try:
+            return self.shell.run(command, timeout)
+        except GuestTimeout as late:
+            # A note, since the message has to stay one line.
+            late.add_note(f"the kernel's last lines:\n{self.last_kernel_lines()}")
+            raise
 
     def put(self, path: str, data: bytes) -> None:
         """Write ``data`` to file ``path`` in the guest. For small files: it goes through a serial port."""
@@ -101,6 +108,10 @@ class Guest:
     def get(self, path: str) -> bytes:
         """Content of file ``path`` in the guest."""
         return base64.b64decode(self.run_bytes(f"base64 {shlex.quote(path)}"))
+
+    def last_kernel_lines(self) -> str:
+        """The end of what the kernel has said, for an error; needs no answer of the guest."""
+        return self.kernel_log.read_text("utf-8", "replace")[-_LAST_LOG:].strip()
 
     def dmesg(self) -> str:
         """The kernel's log as the guest has it now."""

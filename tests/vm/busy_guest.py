@@ -86,7 +86,8 @@ def _wait(guest: Guest, loops: Iterable[str], file: str) -> None:
             return
         except (CommandFailed, GuestTimeout) as error:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{error}\n{guest.run(WHO_IS_STUCK)}\n{guest.dmesg()[-4000:]}") from error
+                stuck = guest.run(WHO_IS_STUCK)[-2000:]
+                raise AssertionError(f"{error}\n{stuck}\n{guest.last_kernel_lines()}") from error
         time.sleep(0.2)
 
 

@@ -115,8 +115,11 @@ def assert_clean(guest: Guest) -> None:
     found = trouble(log)
     if found:
         # A trace says little without what stands around it.
-        start = max(0, log.index(found[0]) - 1000)
-        pytest.fail(f"kernel log of {guest.name}:\n" + "\n".join(found) + f"\n\n{log[start : start + 8000]}")
+        start = max(0, log.index(found[0]) - 500)
+        pytest.fail(
+            f"kernel log of {guest.name}: {found[0]} ({len(found)} such lines)\n\n{log[start : start + 3000]}",
+            pytrace=False,
+        )
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def assert_works(guest: Guest, site: Site, name: str, *, within: float = BOTH_UP
             try_devices(guest, site, name)
         except (CommandFailed, AssertionError, OSError) as error:
             if began > deadline:
-                raise AssertionError(f"{error}\n{guest.dmesg()[-4000:]}") from error
+                raise AssertionError(f"{error}\n{guest.last_kernel_lines()}") from error
             time.sleep(0.2)
         else:
             return
@@ -127,10 +127,10 @@ def wait_in_guest(guest: Guest, condition: str, seconds: float) -> None:
     loop = f"n=0; until {condition}; do n=$((n + 1)); [ $n -lt {tries} ] || exit 1; sleep 0.1; done"
     try:
         guest.run(loop, timeout=seconds + 60)
-    except CommandFailed as error:
+    except CommandFailed:
         raise AssertionError(
-            f"{guest.name}: {condition!r} did not come true in {seconds} s\n{guest.dmesg()[-4000:]}"
-        ) from error
+            f"{guest.name}: {condition!r} did not come true in {seconds} s\n{guest.last_kernel_lines()}"
+        ) from None
 
 
 def check_disk(guest: Guest, image: Path) -> None:

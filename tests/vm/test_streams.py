@@ -133,7 +133,7 @@ def test_not_a_byte_of_any_stream_is_lost(
         assert upload.length == times * UPLOADED
         assert guest.run(f"for n in $(seq {times}); do cat /run/up; done | sha256sum").split()[0] == upload.digest
         sent = {name: int(guest.run(f"cat /run/{name}.sent")) for name in ("console", "port")}
-        assert {link["registrations"] for link in link_states(guest).values()} == {"1"}, guest.dmesg()[-4000:]
+        assert {link["registrations"] for link in link_states(guest).values()} == {"1"}, guest.last_kernel_lines()
     found = {name: check_numbers((tmp_path / f"{name}.log").read_bytes()) for name in sent}
     where = f"on Linux {kernel.release}"
     for name in sent:
