@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ivshmem_virtio.bench.errors import RequestsFailed
 from ivshmem_virtio.bench.processors import Processors
 from ivshmem_virtio.bench.registry import find
 from ivshmem_virtio.bench.report import Report, Row
@@ -31,6 +32,20 @@ needs_two = pytest.mark.skipif(
 )
 
 
+def measured(suite: str, folder: Path, seconds: float) -> Run:
+    """The suite after its run. A busy machine may keep a device from its processor all the time: then it gets more."""
+    for number, longer in enumerate((1, 10, 100)):
+        own = folder / str(number)
+        own.mkdir()
+        bench = Run(Processors.choose(), True, own, 1, longer * seconds, image_bytes=8 << 20)
+        try:
+            find(suite)(bench)
+            return bench
+        except RequestsFailed as error:
+            failed = error
+    raise failed
+
+
 @needs_two
 @pytest.mark.parametrize(
     "suite",
@@ -40,8 +55,7 @@ def test_smallest_form(suite: str, folder: Path) -> None:
     program = NEEDED.get(suite)
     if program is not None and shutil.which(program) is None:
         pytest.skip(f"{program} is not installed: 'make bench' installs it")
-    bench = Run(Processors.choose(), True, folder, 1, SECONDS.get(suite, 0.02), image_bytes=8 << 20)
-    find(suite)(bench)
+    bench = measured(suite, folder, SECONDS.get(suite, 0.02))
     assert len(bench.rows) >= ROWS[suite]
     for row in bench.rows:
         assert row.suite == suite
