@@ -11,7 +11,7 @@ CORE_SOURCES := $(wildcard cython_ext/*) $(wildcard cython_ext/*/*) ivshmem_virt
 
 # What a fresh Debian 12 lacks. Kernels, headers and guest programs are fetched by the package itself, into its cache.
 PACKAGES := build-essential python3-dev python3-venv qemu-system-x86 qemu-system-common passt e2fsprogs busybox-static cpio xz-utils \
-            make gcc-12 libelf-dev iproute2 kmod libseccomp2 spin valgrind
+            make gcc-12 libelf-dev iproute2 kmod libseccomp2 liburing-dev spin valgrind
 FUZZ_PACKAGES := clang-14
 BENCH_PACKAGES := dpdk-dev librte-net-virtio23 librte-net-vhost23
 

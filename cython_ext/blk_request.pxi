@@ -2,20 +2,6 @@
 # One block request between file and window (virtio 1.4, 5.2.6), where nothing is unusual about it. Everything else is
 # left to the Python server of requests, so that there is one meaning of a request.
 
-cdef extern from "<sys/uio.h>" nogil:
-    struct iovec:
-        void *iov_base
-        size_t iov_len
-    ssize_t preadv(int fd, const iovec *vectors, int count, long offset)
-    ssize_t pwritev2(int fd, const iovec *vectors, int count, long offset, int flags)
-    int RWF_DSYNC
-
-
-cdef extern from "<unistd.h>" nogil:
-    int fdatasync(int fd)
-    ssize_t pread(int fd, void *into, size_t length, long offset)
-
-
 cdef enum:
     BLK_IN = 0
     BLK_OUT = 1
@@ -23,12 +9,14 @@ cdef enum:
     BLK_HEADER = 16
     BLK_SECTOR = 512
     BLK_MOST_VECTORS = 1024     # IOV_MAX
+    BLK_LARGE_WRITE = 262_144   # bytes from which copying takes long enough for others to go on meanwhile
 
 
 # How carrying one out went.
 cdef enum:
     BLK_DONE = 0
     BLK_UNUSUAL = -1            # nothing was done of it yet; an error number above 0 is the host's answer
+    BLK_WAITS = -2              # it may have to wait, which is left to the kernel: as the wish says
 
 
 cdef struct blk_header:
@@ -44,6 +32,9 @@ cdef struct blk_file:
     uint32_t writethrough       # each write is stable before it is reported done; changes
     bint read_only
     bint direct                 # O_DIRECT: what is not aligned for it goes another way
+    bint rings                  # what may have to wait can be left to the kernel
+    bint refuses                # the file system cannot say whether a read has to wait
+    bint slow                   # requests that were thought not to wait did, lately
 
 
 cdef inline void blk_header_of(const uint8_t *base, const chain_record *chain, blk_header *header) noexcept nogil:
@@ -95,50 +86,71 @@ cdef int blk_outcome(const blk_file *file, int64_t moved, uint64_t length) noexc
     return errno
 
 
-cdef int blk_read(const blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector,
-                  iovec *vectors) noexcept nogil:
-    cdef uint64_t length = chain.writable_length - 1
+cdef int blk_read_now(blk_file *file, iv_uring_wish *wish) noexcept nogil:
+    """What is in the page cache; BLK_WAITS for what is not. Where the file system cannot tell, read in any case."""
     cdef int64_t moved
-    cdef int count
+    if file.rings and not file.refuses:
+        moved = preadv2(file.fd, wish.vectors, wish.count, wish.offset, RWF_NOWAIT)
+        if moved >= 0 or errno != EOPNOTSUPP:
+            return BLK_DONE if moved == <int64_t>wish.length else BLK_WAITS
+        file.refuses = True
+    if file.rings and file.slow:
+        return BLK_WAITS
+    # In one piece it takes the kernel a tenth less time than as a vector of one.
+    if wish.count == 1:
+        moved = pread(file.fd, wish.vectors.iov_base, wish.length, wish.offset)
+    else:
+        moved = preadv(file.fd, wish.vectors, wish.count, wish.offset)
+    return blk_outcome(file, moved, wish.length)
+
+
+cdef int blk_read(blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector, iovec *vectors,
+                  iv_uring_wish *wish) noexcept nogil:
+    cdef uint64_t length = chain.writable_length - 1
     if not length or chain.writable > BLK_MOST_VECTORS or not blk_inside(iv_load64(&file.capacity), sector, length):
         return BLK_UNUSUAL
     if file.fd < 0:
         return BLK_DONE
-    count = blk_vectors(base, chain.segments + chain.readable, chain.writable, 0, length, vectors)
-    # In one piece it takes the kernel a tenth less time than as a vector of one.
-    if count == 1:
-        moved = pread(file.fd, vectors[0].iov_base, length, sector * BLK_SECTOR)
-    else:
-        moved = preadv(file.fd, vectors, count, sector * BLK_SECTOR)
-    return blk_outcome(file, moved, length)
+    wish.opcode, wish.fd, wish.flags = IV_URING_READV, file.fd, 0
+    wish.offset, wish.length, wish.vectors = sector * BLK_SECTOR, length, vectors
+    wish.count = blk_vectors(base, chain.segments + chain.readable, chain.writable, 0, length, vectors)
+    return BLK_WAITS if file.rings and file.direct else blk_read_now(file, wish)
 
 
-cdef int blk_write(const blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector,
-                   iovec *vectors) noexcept nogil:
+cdef int blk_write(blk_file *file, uint8_t *base, const chain_record *chain, uint64_t sector, iovec *vectors,
+                   iv_uring_wish *wish) noexcept nogil:
     cdef uint64_t length = chain.readable_length - BLK_HEADER
-    cdef int flags = RWF_DSYNC if iv_load32(&file.writethrough) else 0
-    cdef int count
     if file.read_only or chain.writable_length != 1 or not length or chain.readable > BLK_MOST_VECTORS:
         return BLK_UNUSUAL
     if not blk_inside(iv_load64(&file.capacity), sector, length):
         return BLK_UNUSUAL
     if file.fd < 0:
         return BLK_DONE
-    count = blk_vectors(base, chain.segments, chain.readable, BLK_HEADER, length, vectors)
-    return blk_outcome(file, pwritev2(file.fd, vectors, count, sector * BLK_SECTOR, flags), length)
+    wish.opcode, wish.fd, wish.flags = IV_URING_WRITEV, file.fd, RWF_DSYNC if iv_load32(&file.writethrough) else 0
+    wish.offset, wish.length, wish.vectors = sector * BLK_SECTOR, length, vectors
+    wish.count = blk_vectors(base, chain.segments, chain.readable, BLK_HEADER, length, vectors)
+    # Others usually stay in the page cache, and there is no way to ask that all file systems know.
+    if file.rings and (file.direct or wish.flags or file.slow or length >= BLK_LARGE_WRITE):
+        return BLK_WAITS
+    return blk_outcome(file, pwritev2(file.fd, vectors, wish.count, wish.offset, wish.flags), length)
 
 
-cdef int blk_flush(const blk_file *file, const chain_record *chain) noexcept nogil:
+cdef int blk_flush(const blk_file *file, const chain_record *chain, iv_uring_wish *wish) noexcept nogil:
+    """It is about writes that were reported done before it came, so it need not wait for those that are under way."""
     if chain.writable_length != 1:
         return BLK_UNUSUAL
-    if file.fd >= 0 and not file.read_only and fdatasync(file.fd) < 0:
-        return errno
-    return BLK_DONE
+    if file.fd < 0 or file.read_only:
+        return BLK_DONE
+    if file.rings:
+        wish.opcode, wish.fd, wish.flags = IV_URING_FSYNC, file.fd, FSYNC_DATASYNC
+        wish.offset, wish.length, wish.count = 0, 0, 0
+        return BLK_WAITS
+    return errno if fdatasync(file.fd) < 0 else BLK_DONE
 
 
-cdef int blk_carry_out(const blk_file *file, const ring_place *place, const chain_record *chain,
-                       iovec *vectors) noexcept nogil:
-    """BLK_DONE, BLK_UNUSUAL or an error number."""
+cdef int blk_carry_out(blk_file *file, const ring_place *place, const chain_record *chain, iovec *vectors,
+                       iv_uring_wish *wish) noexcept nogil:
+    """BLK_DONE, BLK_UNUSUAL, an error number, or BLK_WAITS and what is to be done."""
     cdef blk_header header
     if chain.readable_length < BLK_HEADER or not chain.writable_length:
         return BLK_UNUSUAL
@@ -147,9 +159,9 @@ cdef int blk_carry_out(const blk_file *file, const ring_place *place, const chai
         return BLK_UNUSUAL
     blk_header_of(place.base, chain, &header)
     if header.kind == BLK_IN:
-        return blk_read(file, place.base, chain, header.sector, vectors)
+        return blk_read(file, place.base, chain, header.sector, vectors, wish)
     if header.kind == BLK_OUT:
-        return blk_write(file, place.base, chain, header.sector, vectors)
+        return blk_write(file, place.base, chain, header.sector, vectors, wish)
     if header.kind == BLK_FLUSH:
-        return blk_flush(file, chain)
+        return blk_flush(file, chain, wish)
     return BLK_UNUSUAL

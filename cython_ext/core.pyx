@@ -7,8 +7,8 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
-from libc.errno cimport EINVAL, errno
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.errno cimport EAGAIN, EBUSY, EINTR, EINVAL, EOPNOTSUPP, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -48,7 +48,10 @@ include "plane_engine.pxi"
 include "plane_watch.pxi"
 include "plane_worker_loop.pxi"
 include "plane_worker.pxi"
+include "blk_system.pxi"
+include "uring.pxi"
 include "blk_request.pxi"
+include "blk_flight.pxi"
 include "blk_engine.pxi"
 include "net/header.pxi"
 include "net/counters.pxi"

@@ -9,6 +9,10 @@ cdef class Engine:
         return {}
 
     @property
+    def watched(self):
+        return ()
+
+    @property
     def kicks(self):
         return self.work.kicks
 
@@ -27,6 +31,11 @@ cdef class Engine:
             self.work.stopped = True
             self.check()
         return done
+
+    def settle(self):
+        if self.work.finish is not NULL:
+            with nogil:
+                self.work.finish(self.work.context)
 
     def check(self):
         if self.failure is not None:

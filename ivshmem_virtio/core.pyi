@@ -462,6 +462,9 @@ class Engine:
     def worker(self) -> PlaneWorker | None:
         """Whom it is attached to."""
     @property
+    def watched(self) -> Sequence[int]:
+        """Descriptors that become readable when it has something to do, beside the doorbells."""
+    @property
     def kicks(self) -> int:
         """Doorbells that woke a worker for it."""
     @property
@@ -476,8 +479,23 @@ class Engine:
         attached.
         """
 
+    def settle(self) -> None:
+        """Returns when nothing of it is under way. Only while it has no worker, or that one is aside."""
+
     def check(self) -> None:
         """Raise why it cannot go on, if so: a RingViolation, or what was raised in code it called."""
+
+@final
+class Uring:
+    """An io_uring for reads, writes, flushes and fallocate, of which it takes `entries` at a time; other operations are
+    forbidden to it for good. Raises OSError where there is none: ENOSYS also where the core was built without liburing.
+    """
+
+    def __init__(self, entries: int) -> None: ...
+    @property
+    def entries(self) -> int: ...
+    def fileno(self) -> int:
+        """Readable while something is done."""
 
 @final
 class BlkEngine(Engine):
@@ -487,6 +505,9 @@ class BlkEngine(Engine):
     one whose transfer or flush the host refused, with the error number; it answers in the chain and returns the bytes
     written. `fd` -1 is a null device: reads, writes and flushes succeed at once and touch no data. `capacity` is bytes.
     `direct`: `fd` is open with O_DIRECT, and transfers not aligned for that go to `server` as well.
+
+    `uring`, which nobody else may use until the engine has settled, takes what would have to wait (reads that miss the
+    page cache, flushes, large or stable writes, everything with `direct`), so that other requests come back meanwhile.
     """
 
     def __init__(
@@ -499,6 +520,7 @@ class BlkEngine(Engine):
         capacity: int,
         read_only: bool,
         direct: bool = False,
+        uring: Uring | None = None,
     ) -> None: ...
     def set_capacity(self, capacity: int) -> None:
         """Bytes; at any time."""

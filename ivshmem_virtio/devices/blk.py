@@ -18,7 +18,7 @@ from ivshmem_virtio.devices.blk_held import Held
 from ivshmem_virtio.devices.blk_image import SECTOR, Image, ImageUnusable
 from ivshmem_virtio.devices.blk_null import NullImage
 from ivshmem_virtio.devices.blk_pace import Pace
-from ivshmem_virtio.devices.blk_plane import Plane
+from ivshmem_virtio.devices.blk_plane import AIO, Plane
 from ivshmem_virtio.devices.blk_request import (
     HEADER,
     ID_LENGTH,
@@ -88,6 +88,9 @@ class Blk(Device):
     by the host's page cache. ``window`` is the size of the link's window in bytes, ``serial`` (at most 20 ASCII
     characters, default: the beginning of ``name``) is what the guest finds in /sys/block/vdX/serial.
 
+    ``aio`` says who waits for the storage: the kernel's io_uring where there is one ("auto") or else nobody does
+    ("io_uring"), or always the workers ("none").
+
     ``poll``, ``cpus`` and ``workers`` are about the threads that serve the queues: for how long one looks for more work
     before it sleeps ("adaptive", "never", "always", or so many microseconds at most), where they may run, and how many
     there are. Where no engine can serve a queue, reading and writing block the loop the device runs on.
@@ -108,6 +111,7 @@ class Blk(Device):
         size: int = NULL_SIZE,
         read_only: bool = False,
         direct: bool = False,
+        aio: str = "auto",
         queues: int = 1,
         queue_size: int = 128,
         serial: str | None = None,
@@ -138,6 +142,8 @@ class Blk(Device):
             raise BlkOptionInvalid(f"disk {name}: delay_ms = {delay_ms} lies in the past, 0 is the least")
         if backend not in BACKENDS:
             raise BlkOptionInvalid(f"disk {name}: backend = {backend!r} is none of {', '.join(BACKENDS)}")
+        if aio not in AIO:
+            raise BlkOptionInvalid(f"disk {name}: aio = {aio!r} is none of {', '.join(AIO)}")
         self.path = str(path)
         self._null = backend == "null"
         self._size = size
@@ -155,7 +161,8 @@ class Blk(Device):
         self._driver: DriverHandle | None = None
         self._pace = Pace(**limits, delay=delay_ms / 1000, seed=delay_seed)
         self._held: Held | None = None
-        self._plane = Plane(name, workers=workers, poll=poll, cpus=cpus)
+        aio = "none" if self._null or not self._pace.unlimited else aio
+        self._plane = Plane(name, queues=queues, workers=workers, poll=poll, cpus=cpus, aio=aio)
 
     @property
     def features(self) -> int:
@@ -227,6 +234,10 @@ class Blk(Device):
         if self._null:
             return ()
         return [Resource(self.path, Access.READ if self.read_only else Access.WRITE)]
+
+    def prepare(self) -> None:
+        """The kernel's rings."""
+        self._plane.prepare()
 
     def open(self, loop: AbstractEventLoop) -> None:
         """Open and lock the image; waits a bounded time for the lock. Raises ImageMissing, ImageForbidden, ..."""
@@ -311,6 +322,7 @@ class Blk(Device):
             capacity=self.image.length,
             read_only=self.read_only,
             direct=self._direct,
+            uring=self._plane.ring_of(queue.index),
         )
         engine.set_writethrough(self._server.writethrough)
         return self._plane.worker_of(queue.index, engine), engine

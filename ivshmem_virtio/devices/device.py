@@ -63,6 +63,9 @@ class Device(ABC):
         """Every path on the host that ``open``, and anything after it, opens: the process gives up all others."""
         return ()
 
+    def prepare(self) -> None:  # noqa: B027 - most devices need nothing
+        """Get what a confined process cannot get any more, for the device that will be opened with the same keys."""
+
     @property
     def identity(self) -> str:
         """Tells one host resource from another: only with the same one may a successor go on with the device."""

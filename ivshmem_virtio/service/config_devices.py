@@ -136,6 +136,7 @@ class BlkConfig(DeviceTable):
     size: Size | None = None
     read_only: StrictBool = False
     direct: StrictBool = False
+    aio: Literal["auto", "io_uring", "none"] = "auto"
     queues: Annotated[StrictInt, Field(ge=1, le=64)] = 1
     queue_size: QueueSize = 256
     serial: StrictStr | None = None
@@ -165,7 +166,7 @@ class BlkConfig(DeviceTable):
     def _what_belongs_together(self) -> BlkConfig:
         if self.backend == "image" and self.path is None:
             raise ValueError('must have path, or backend = "null"')
-        for key in ("path", "direct") if self.backend == "null" else ("size",):
+        for key in ("path", "direct", "aio") if self.backend == "null" else ("size",):
             if key in self.model_fields_set:
                 raise ValueError(f'must not have {key} with backend = "{self.backend}"')
         if self.workers > self.queues:

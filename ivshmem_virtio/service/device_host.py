@@ -12,6 +12,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from ivshmem_virtio.devices import registry
+from ivshmem_virtio.devices.device import Device
 from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.link.layout import LinkLayout
 from ivshmem_virtio.peer.link import Link
@@ -66,7 +67,10 @@ class DeviceHost:
         ``state``: descriptor of the private state object, for a back-end that somebody starts again.
         """
         if self._confine is not None:
-            self._rights = self._confine(needed_by(attachment))
+            devices = not_open(attachment)
+            for device in devices:
+                device.prepare()
+            self._rights = self._confine([resource for device in devices for resource in device.resources])
             self._confine = None
         layouts = [link.layout for link in attachment.links]
         fan_out = self._worker.call(partial(FanOut, self._worker.loop, own_vectors, layouts, attachment.doorbell_rate))
@@ -107,13 +111,12 @@ class DeviceHost:
             self._started_worker.stop()
 
 
-def needed_by(attachment: Attachment) -> list[Resource]:
-    """What the devices of an attachment open on the host."""
-    needed: list[Resource] = []
+def not_open(attachment: Attachment) -> list[Device]:
+    """The devices of an attachment, to ask them what they will need of the host."""
+    devices: list[Device] = []
     for served in attachment.links:
         keys = served.keys
         # A device that cannot be made needs nothing; why, its link will say.
         with suppress(Exception):
-            device = registry.create(served.kind, served.layout.name, served.layout.rw_size, plugged(keys, {}))
-            needed += device.resources
-    return needed
+            devices.append(registry.create(served.kind, served.layout.name, served.layout.rw_size, plugged(keys, {})))
+    return devices

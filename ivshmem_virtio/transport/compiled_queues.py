@@ -70,6 +70,7 @@ class CompiledQueues:
             served.engine,
             doorbells=[self._link.fileno(vector)] if served.kicked else (),
             doorbell_rate=self._rate,
+            watched=served.engine.watched,
             on_stopped=partial(self._stopped, served.state, served.engine),
         )
         self._served[served.state.index] = served

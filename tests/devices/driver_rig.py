@@ -176,7 +176,7 @@ class DriverRig:
         device_side, engine = self.rings[queue].device, self.rings[queue].engine
         if engine is not None:
             while engine.serve():
-                pass
+                engine.settle()
             self.rings[queue].notifications = self.rings[queue].bell.rung
             return
         while True:

@@ -45,7 +45,7 @@ def test_what_is_unusual_is_asked_of_python() -> None:
         disk.kick()
         until(disk.collect, "the request did not come back")
         assert disk.served == [0]
-        assert disk.engine.counters == {"unusual": 1, "errors": 0}
+        assert disk.engine.counters == {"unusual": 1, "errors": 0, "asynchronous": 0}
 
 
 def test_a_batch_interrupts_once() -> None:
