@@ -94,13 +94,13 @@ class Image:
         self.path = path
         self.read_only = read_only
         self.direct = direct
-        self.fd = self._open(os.O_DIRECT if direct else 0)
+        self.fd = self._open(os.O_DIRECT if direct else 0, claim=not read_only)
         # What is not aligned as ``direct`` asks for goes through the page cache, and is over before a process can end.
         # Everything that may outlive the process goes through ``fd``, which has the lock.
         self._buffered = self.fd
         try:
             if direct:
-                self._buffered = self._open(0)
+                self._buffered = self._open(0, claim=False)
             self.is_block_device = self._check_type()
             self._lock(lock_seconds)
             self.length = self._measure()
@@ -109,11 +109,12 @@ class Image:
             self.close()
             raise
 
-    def _open(self, more: int) -> int:
+    def _open(self, more: int, *, claim: bool) -> int:
         flags = os.O_CLOEXEC | more | (os.O_RDONLY if self.read_only else os.O_RDWR)
         try:
-            # O_EXCL on a block device, without O_CREAT, means "not while it is mounted or otherwise claimed".
-            if not self.read_only and stat.S_ISBLK(os.stat(self.path).st_mode):
+            # O_EXCL on a block device, without O_CREAT, means "not while it is mounted or otherwise claimed". A claim is
+            # of one descriptor: with two of them we would be in our own way.
+            if claim and stat.S_ISBLK(os.stat(self.path).st_mode):
                 flags |= os.O_EXCL
             # A FIFO would make open() wait for a peer; it is refused by type right after.
             return os.open(self.path, flags | os.O_NONBLOCK)
