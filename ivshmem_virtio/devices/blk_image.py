@@ -112,8 +112,8 @@ class Image:
     def _open(self, more: int, *, claim: bool) -> int:
         flags = os.O_CLOEXEC | more | (os.O_RDONLY if self.read_only else os.O_RDWR)
         try:
-            # O_EXCL on a block device, without O_CREAT, means "not while it is mounted or otherwise claimed". A claim is
-            # of one descriptor: with two of them we would be in our own way.
+            # O_EXCL on a block device, without O_CREAT, means "not while it is mounted or otherwise claimed". One
+            # descriptor claims it, for two would be in each other's way.
             if claim and stat.S_ISBLK(os.stat(self.path).st_mode):
                 flags |= os.O_EXCL
             # A FIFO would make open() wait for a peer; it is refused by type right after.

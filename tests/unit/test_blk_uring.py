@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,27 +40,33 @@ def image(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[False, True], ids=["split", "packed"])
-def disk(request: pytest.FixtureRequest, image: Path) -> FileDisk:
-    found = FileDisk(image, uring=uring(), packed=request.param)
-    request.addfinalizer(found.close)
-    return found
+def disk(request: pytest.FixtureRequest, image: Path) -> Iterator[FileDisk]:
+    with file_disk(image, uring=uring(), packed=request.param) as found:
+        yield found
 
 
 @pytest.mark.parametrize("kind", [FLUSH, WRITE], ids=["flush", "stable write"])
 def test_what_waits_is_overtaken(disk: FileDisk, kind: int) -> None:
     disk.engine.set_writethrough(True)
-    disk.add(0, kind)
-    for slot in (1, 2, 3):
-        disk.add(slot, READ, offset=slot * 8192)
-    assert disk.engine.serve() >= 4
-    assert disk.collect()[:3] == [1, 2, 3]
-    disk.settle()
-    disk.collect()
-    assert disk.order == [1, 2, 3, 0]
+    tries = 0
+
+    def in_one_turn() -> bool:
+        """A turn ends early on a machine that stands still, and then nothing has to be overtaken."""
+        nonlocal tries
+        tries += 1
+        disk.add(0, kind)
+        for slot in (1, 2, 3):
+            disk.add(slot, READ, offset=slot * 8192)
+        taken = disk.engine.serve()
+        disk.settle()
+        return taken == len(disk.collect())
+
+    until(in_one_turn, "no turn took all requests")
+    assert disk.order[-4:] == [1, 2, 3, 0]
     assert [disk.status(slot) for slot in range(4)] == [0, 0, 0, 0]
     for slot in (1, 2, 3):
         assert disk.window.read(disk.at(slot), 4096) == CONTENT[slot * 8192 :][:4096]
-    assert disk.engine.counters == {"unusual": 0, "errors": 0, "asynchronous": 1}
+    assert disk.engine.counters == {"unusual": 0, "errors": 0, "asynchronous": tries}
     assert disk.device.in_flight == 0
 
 
@@ -164,11 +171,15 @@ def test_more_than_the_ring_takes(image: Path) -> None:
         for slot in range(60):
             disk.add(slot, READ, offset=slot * 4096)
         worker.wake()
-        back: list[int] = []
-        until(lambda: back.extend(disk.collect()) or len(back) == 60, "not all came back")
+
+        def all_back() -> bool:
+            disk.collect()
+            return len(disk.order) == 60
+
+        until(all_back, "not all came back")
         worker.detach(disk.engine)
         worker.stop()
-        assert {disk.window.read(disk.at(slot), 4096) == CONTENT[slot * 4096 :][:4096] for slot in back} == {True}
+        assert {disk.window.read(disk.at(slot), 4096) == CONTENT[slot * 4096 :][:4096] for slot in disk.order} == {True}
 
 
 def test_what_direct_may_be_unable_to_do(image: Path) -> None:
