@@ -66,7 +66,8 @@ def test_what_waits_is_overtaken(disk: FileDisk, kind: int) -> None:
     assert [disk.status(slot) for slot in range(4)] == [0, 0, 0, 0]
     for slot in (1, 2, 3):
         assert disk.window.read(disk.at(slot), 4096) == CONTENT[slot * 8192 :][:4096]
-    assert disk.engine.counters == {"unusual": 0, "errors": 0, "asynchronous": tries}
+    assert disk.engine.counters["asynchronous"] >= tries
+    assert not disk.served
     assert disk.device.in_flight == 0
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Suite ``blk``: reads and writes of an image that is in the page cache, beside qemu-storage-daemon and pread."""
+"""Suite ``blk``: reads and writes of an image, mostly one that is in the page cache, beside qemu-storage-daemon and
+pread."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from ivshmem_virtio.service.size import format_size
 SMALL = 4 << 10
 BIG = (64 << 10, 1 << 20)
 DEPTHS = (1, 32, 128)
+COLD_SECONDS = 0.25
 
 
 def run(bench: Run) -> None:
@@ -39,9 +42,11 @@ def run(bench: Run) -> None:
         ours = stack.enter_context(own_disk(folder / "ours", keys, "our file device", processor=processors.device))
         for work, polled in cases(bench.quick):
             compare(bench, ours, peer, work, polled)
+        _not_in_memory(bench, ours, peer, images)
         file = os.open(images[0], os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, file)
         _beside_pread(bench, ours, file)
+    _direct(bench)
 
 
 def fill(image: Path, size: int) -> None:
@@ -77,6 +82,52 @@ def compare(bench: Run, ours: LoadedDisk, peer: LoadedDisk, work: Work, polled: 
     else:
         case = Case("blk", name, "request/s", peer.name)
         bench.compare(case, partial(rate, ours, work, polled), partial(rate, peer, work, polled))
+
+
+def _not_in_memory(bench: Run, ours: LoadedDisk, peer: LoadedDisk, images: Sequence[Path]) -> None:
+    """Reads that find hardly a page in memory: the image leaves it before each measurement, which is short."""
+
+    def cold(disk: LoadedDisk, image: Path, depth: int, seconds: float) -> Figure:
+        leave_memory(image)
+        measure = latency if depth == 1 else rate
+        return measure(disk, Work(depth, SMALL, check=True), True, min(seconds, COLD_SECONDS))
+
+    for depth in (1, 32):
+        name = f"4K random read not in memory QD {depth}"
+        single = Case("blk", name, "us", peer.name, "less")
+        case = single if depth == 1 else Case("blk", name, "request/s", peer.name)
+        bench.compare(case, partial(cold, ours, images[0], depth), partial(cold, peer, images[1], depth))
+
+
+def leave_memory(image: Path) -> None:
+    """Have the kernel forget an image's pages."""
+    file = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(file)
+
+
+def _direct(bench: Run) -> None:
+    """Both pass by the page cache."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(bench.scratch())
+        images = [folder / "ours.img", folder / "peer.img"]
+        for image in images:
+            fill(image, bench.image_bytes)
+            leave_memory(image)
+        processors = bench.processors
+        node = file_node(images[1], direct=True)
+        daemon = stack.enter_context(storage_daemon(folder, node, polls=True, prefix=processors.pinned()))
+        bench.commands.append(daemon.command)
+        peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon file, io_uring, direct"))
+        keys = {"path": str(images[0]), "direct": True}
+        ours = stack.enter_context(own_disk(folder / "ours", keys, "our file device", processor=processors.device))
+        for depth in (1, 32) if bench.quick else DEPTHS:
+            compare(bench, ours, peer, Work(depth, SMALL, check=True), True)
+        compare(bench, ours, peer, Work(32, SMALL, write=True), True)
+        compare(bench, ours, peer, Work(32, 64 << 10, sequential=True), True)
 
 
 def latency(disk: LoadedDisk, work: Work, polled: bool, seconds: float) -> Figure:
