@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import struct
@@ -86,17 +87,19 @@ def test_values_that_mean_nothing(value: int) -> None:
 
 @pytest.mark.parametrize("pieces", [[2], [1, 1], [3], [8]])
 def test_more_than_one_descriptor(pieces: list[int]) -> None:
+    gc.collect()  # or descriptors that other tests have left go away meanwhile
     before = set(os.listdir("/proc/self/fd"))
     with stream() as (near, receiver):
         for count in pieces:
             socket.send_fds(near, [b"\0"], [0] * count)
         with pytest.raises(TooManyDescriptors):
             receiver.receive()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 @pytest.mark.parametrize("length", range(8))
 def test_end_of_the_stream(length: int) -> None:
+    gc.collect()  # or descriptors that other tests have left go away meanwhile
     before = set(os.listdir("/proc/self/fd"))
     with stream() as (near, receiver):
         if length:
@@ -106,4 +109,4 @@ def test_end_of_the_stream(length: int) -> None:
             with pytest.raises(StreamEndsInsideMessage, match=f"after {length} of the 8"):
                 receiver.receive()
         assert receiver.receive() is None
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before
