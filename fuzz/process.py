@@ -16,7 +16,7 @@ BUILD = ROOT / "build" / "fuzz"
 CORE = BUILD / "core.so"
 
 SANITIZERS = "detect_leaks=0:malloc_context_size=2:quarantine_size_mb=16:allocator_may_return_null=1"
-SECONDS_PER_INPUT = 20
+SECONDS_PER_INPUT = 120
 """A loop that does not end is a finding; so many because the machine may be busy with other things."""
 LIMITS = (f"-timeout={SECONDS_PER_INPUT}", "-rss_limit_mb=2048", "-max_len=512", "-len_control=0")
 
