@@ -36,4 +36,6 @@ if [ -n "$(parameter guest.shell)" ]; then
 	while :; do setsid cttyhack sh -l; done
 fi
 
-exec setsid -c /sbin/control </dev/ttyS1 >/dev/ttyS1 2>&1
+# Not by exec: whatever loses its parent becomes a child of the first process. A shell that is told of a child's end while
+# it reads a line (busybox 1.35) forgets what it has read of it, so the command server must not be that process.
+setsid -c /sbin/control </dev/ttyS1 >/dev/ttyS1 2>&1

@@ -32,6 +32,11 @@ def test_a_guest_takes_commands(boot: BootGuest, kernel: Kernel, plain_initrd: P
     with pytest.raises(GuestTimeout, match="so far: begun"):
         guest.run("echo begun; sleep 1000", timeout=1)
     assert guest.run("echo fine") == "fine"
+    # Processes that nobody waits for end all the time meanwhile.
+    guest.run("(until [ -e /tmp/enough ]; do (sleep 0.01 &); sleep 0.05; done) >/dev/null 2>&1 &")
+    for _ in range(5):
+        assert guest.run(f": {'long ' * 500}; echo fine") == "fine"
+    guest.run("touch /tmp/enough")
     guest.power_off()
 
 
