@@ -11,6 +11,8 @@ from ivshmem_virtio.link.layout import Header
 from ivshmem_virtio.transport.features import Feature, Status
 
 GROUP = Group()
+# Inverting a flag by `~` would leave only as many bits as there are flags.
+NOT_PACKED = (1 << 64) - 1 ^ Feature.RING_PACKED
 
 
 @GROUP.early("transaction-unanswered", "No transaction is ever answered.")
@@ -89,7 +91,7 @@ def transaction_state_change(play: Play) -> None:
 def features_random(play: Play) -> None:
     for puppet in play.puppets:
         # Without packed rings: this back-end would not find what is in them.
-        puppet.act.features = play.random.getrandbits(64) & ~Feature.RING_PACKED
+        puppet.act.features = play.random.getrandbits(64) & NOT_PACKED
         play.done += 1
 
 
