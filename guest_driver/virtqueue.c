@@ -13,6 +13,8 @@
 #include "virtqueue.h"
 #include "window.h"
 
+#define NET_RECEIVE_LEAST 32
+
 /* What a driver asks for, the same on every kernel. */
 struct wanted_queue {
 	const char *name;
@@ -140,6 +142,28 @@ static void unmake(struct ivshmem_queue *queue)
 	queue->vq = NULL;
 }
 
+/*
+ * Linux' network driver wants the buffers of its receive queue to hold one packet of any size together. In a queue of
+ * less than this they are larger than the pages that it takes them from, and it posts memory that is not its own.
+ */
+static unsigned int least_size(const struct ivshmem_queue *queue)
+{
+	bool receives = queue->has_callback && !(queue->index & 1);
+
+	return queue->link->entry.device_id == VIRTIO_ID_NET && receives ? NET_RECEIVE_LEAST : 1;
+}
+
+static bool is_large_enough(const struct ivshmem_queue *queue)
+{
+	unsigned int size = virtqueue_get_vring_size(queue->vq);
+
+	if (size >= least_size(queue))
+		return true;
+	dev_err_ratelimited(&queue->link->adev.dev, "queue %u: a ring of %u entries; to receive frames it needs %u\n",
+			    queue->index, size, least_size(queue));
+	return false;
+}
+
 /* The ring memory comes from the block where there is one; only otherwise may the ring get smaller than offered. */
 static int make_ring(struct ivshmem_queue *queue, const struct wanted_queue *wanted, struct virtio_device *vdev,
 		     unsigned int size)
@@ -162,7 +186,7 @@ static int make_ring(struct ivshmem_queue *queue, const struct wanted_queue *wan
 	queue->spun_for = !queue->has_callback ||
 			  (vdev->id.device == VIRTIO_ID_CONSOLE && ivshmem_settle_answer(queue) != ANSWER_NOTHING);
 	queue->waited_for = vdev->id.device == VIRTIO_ID_BLOCK || vdev->id.device == VIRTIO_ID_RNG;
-	return ivshmem_ring_open(queue);
+	return is_large_enough(queue) ? ivshmem_ring_open(queue) : -EPROTO;
 }
 
 static int make(struct ivshmem_queue *queue, const struct wanted_queue *wanted, struct virtio_device *vdev)
