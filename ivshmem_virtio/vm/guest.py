@@ -20,8 +20,8 @@ from ivshmem_virtio.vm.qemu import escaped
 from ivshmem_virtio.vm.qmp import Monitor
 
 # The first serial port carries the kernel's console, the second is for control.sh.
-# Linux panics when its first timer ticks are late by the cycle counter, as they are where the host is busy, unless it is
-# told that it runs in a machine like this one ("IO-APIC + timer doesn't work"; under KVM it knows).
+# Linux panics when its first timer ticks are late by the cycle counter, as they are where the host is busy, unless it
+# is told not to look ("IO-APIC + timer doesn't work"; under KVM it does not).
 CONSOLE = "console=ttyS0 panic=1 no_timer_check"
 # Stock kernels boot in 2 s under TCG on an idle machine.
 _BOOT_SECONDS = 180.0
