@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# A network device without a network: frames it is sent end here, or frames begin here as fast as there are buffers. Each
-# is copied once, as by any device: out of the window, or into it.
+# A network device without a network: frames it is sent end here, or frames begin here as fast as there are buffers.
+# Each is copied once, as by any device: out of the window, or into it.
 
 cdef enum:
     ENGINE_BURST = 32           # frames between two looks at the other queues of the worker
