@@ -14,14 +14,13 @@ import socket
 import time
 from collections.abc import Callable
 
-from ivshmem_virtio.vm.errors import CommandFailed, GuestRebooted, GuestTimeout, QemuFailed
+from ivshmem_virtio.vm.errors import CommandFailed, GuestRebooted, GuestTimeout, QemuFailed, shown
 
 _READY = re.compile(rb"\n=ready ([0-9a-f-]{36})\n")
 # What a command that is interrupted may take to end.
 _INTERRUPT_SECONDS = 10.0
 _INTERRUPT = b"\x03"
-# Of a long script, what an error shows, and of what a command printed before it was late.
-_SHOWN = 200
+# What an error shows of what a command printed before it was late.
 _SHOWN_OUTPUT = 500
 
 
@@ -57,14 +56,13 @@ class ControlShell:
         begin = b"\n<" + token + b"\n"
         end = re.compile(rb"\n" + token + rb">(\d+)\n")
         deadline = time.monotonic() + timeout
-        shown = repr(command if len(command) <= _SHOWN else f"{command[:_SHOWN]} ...")
-        self._discard_leftovers(shown)
+        self._discard_leftovers(command)
         self._send(token + b" " + base64.b64encode(command.encode()) + b"\n", deadline)
         try:
-            match = self._frame_end(end, deadline, shown, timeout)
+            match = self._frame_end(end, deadline, command, timeout)
         except GuestTimeout as late:
             so_far = self._output_after(begin, len(self._received)).decode("utf-8", "replace").strip()
-            self._interrupt(end, shown)
+            self._interrupt(end, command)
             raise GuestTimeout(f"{late}; output so far: {so_far[-_SHOWN_OUTPUT:] or 'none'}") from None
         output = self._output_after(begin, match.start())
         status = int(match.group(1))
@@ -82,15 +80,15 @@ class ControlShell:
         """Close the channel."""
         self._connection.close()
 
-    def _discard_leftovers(self, shown: str) -> None:
+    def _discard_leftovers(self, command: str) -> None:
         """Forget what background processes printed; but a guest that rebooted meanwhile is another one."""
         ready = _READY.search(self._received)
         self._received.clear()
         if ready is not None:
             self.boot_id = ready.group(1).decode()
-            raise GuestRebooted(f"the guest rebooted before {shown} was run")
+            raise GuestRebooted(f"the guest rebooted before {shown(command)} was run")
 
-    def _frame_end(self, end: re.Pattern[bytes], deadline: float, shown: str, timeout: float) -> re.Match[bytes]:
+    def _frame_end(self, end: re.Pattern[bytes], deadline: float, command: str, timeout: float) -> re.Match[bytes]:
         position = 0
         while True:
             match = end.search(self._received, position)
@@ -99,21 +97,21 @@ class ControlShell:
             ready = _READY.search(self._received)
             if ready is not None:
                 self.boot_id = ready.group(1).decode()
-                raise GuestRebooted(f"the guest rebooted while it ran {shown}")
+                raise GuestRebooted(f"the guest rebooted while it ran {shown(command)}")
             # The end marker may be cut anywhere: look again from a little before the end.
             position = max(0, len(self._received) - 64)
-            self._receive(deadline, f"{timeout:g} s for {shown} to end")
+            self._receive(deadline, f"{timeout:g} s for {shown(command)} to end")
 
     def _output_after(self, begin: bytes, limit: int) -> bytes:
         start = self._received.find(begin)
         return b"" if start < 0 else bytes(self._received[start + len(begin) : limit])
 
-    def _interrupt(self, end: re.Pattern[bytes], shown: str) -> None:
+    def _interrupt(self, end: re.Pattern[bytes], command: str) -> None:
         """Press control-C, so that the channel serves the next command."""
         deadline = time.monotonic() + _INTERRUPT_SECONDS
         try:
             self._send(_INTERRUPT, deadline)
-            self._frame_end(end, deadline, shown, _INTERRUPT_SECONDS)
+            self._frame_end(end, deadline, command, _INTERRUPT_SECONDS)
         except GuestTimeout:
             # The guest is stuck; whoever gets the first time-out has to decide what to do with it.
             return

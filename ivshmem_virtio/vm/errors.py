@@ -3,6 +3,13 @@
 
 from ivshmem_virtio.errors import IvshmemVirtioError
 
+LONGEST_SHOWN = 200
+
+
+def shown(command: str) -> str:
+    """A command as an error shows it: of a long script only the beginning, so that it does not hide the rest."""
+    return repr(command if len(command) <= LONGEST_SHOWN else f"{command[:LONGEST_SHOWN]} ...")
+
 
 class VmError(IvshmemVirtioError):
     """Root of everything the VM tooling raises on purpose."""
@@ -75,7 +82,7 @@ class CommandFailed(VmError):
         self.status = status
         self.output = output
         last = output.strip().rsplit("\n", 1)[-1]
-        super().__init__(f"in the guest, {command!r} ended with status {status}: {last or 'no output'}")
+        super().__init__(f"in the guest, {shown(command)} ended with status {status}: {last or 'no output'}")
 
 
 class ServiceFailed(VmError):

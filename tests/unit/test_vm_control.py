@@ -107,12 +107,27 @@ def test_a_late_command_is_interrupted_and_the_channel_lives(peers: list[Peer]) 
     ender = threading.Timer(2.0, lambda: peers[0].guest.sendall(b"\n" + waiting[0] + b">130\n"))
     ender.start()
     started = time.monotonic()
-    with pytest.raises(GuestTimeout, match="output so far: started"):
+    with pytest.raises(GuestTimeout, match="waiting for 1 s for 'slow' to end; output so far: started"):
         shell.run("slow", 1.0)
     ender.join()
     assert time.monotonic() - started < 30
     assert shell.run("next", 20) == b"fine"
     assert peers[0].requests[1].startswith(b"\x03")
+
+
+def test_a_failed_script_is_shown_by_its_beginning(peers: list[Peer]) -> None:
+    peers.append(Peer(lambda token, command: frame(token, b"why\n", 1)))
+    with pytest.raises(CommandFailed, match=r"'echo 1; .* [.]{3}' ended with status 1: why") as caught:
+        ControlShell(peers[0].host, nobody_died).run("echo 1; " * 1000, 20)
+    assert len(str(caught.value)) < 300
+    assert len(caught.value.command) == 8000
+
+
+def test_an_error_shows_the_beginning_of_a_long_script(peers: list[Peer]) -> None:
+    peers.append(Peer(lambda token, command: b"\n<" + token + b"\nhalf" + READY))
+    with pytest.raises(GuestRebooted, match=r"while it ran 'echo 1; .*;  [.]{3}'$") as caught:
+        ControlShell(peers[0].host, nobody_died).run("echo 1; " * 1000, 20)
+    assert len(str(caught.value)) < 300
 
 
 def test_a_reboot_during_a_command_is_told(peers: list[Peer]) -> None:

@@ -29,8 +29,9 @@ def test_a_guest_takes_commands(boot: BootGuest, kernel: Kernel, plain_initrd: P
     data = bytes(range(256)) * 40
     guest.put("/tmp/it's", data)
     assert guest.get("/tmp/it's") == data
-    with pytest.raises(GuestTimeout, match="so far: begun"):
+    with pytest.raises(GuestTimeout, match="so far: begun") as late:
         guest.run("echo begun; sleep 1000", timeout=1)
+    assert "kernel's last lines" in late.value.__notes__[0]
     assert guest.run("echo fine") == "fine"
     # Processes that nobody waits for end all the time meanwhile.
     guest.run("(until [ -e /tmp/enough ]; do (sleep 0.01 &); sleep 0.05; done) >/dev/null 2>&1 &")
