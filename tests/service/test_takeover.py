@@ -102,6 +102,11 @@ def longest_gap(load: DiskLoad, action: Callable[[], object], seconds: float = 0
     return max(after - before for before, after in pairwise(load.returned[began:]))
 
 
+def start_for_nothing(config: Path) -> None:
+    """What the start of a keeper costs this machine, without a keeper."""
+    subprocess.run([sys.executable, "-m", "ivshmem_virtio", "serve", "--check", str(config)], check=True, timeout=120)
+
+
 def service_name(config: Path) -> str:
     return load_config(config, images=False).service.name
 
@@ -153,20 +158,22 @@ def test_a_killed_keeper_makes_no_pause(write_config: ConfigWriter, start: Start
     config = write_config("web", "db")
     keeper = start(config)
     backends = keeper.children()
-    gaps, takeovers = [], []
+    quiet, gaps, starts, takeovers = [], [], [], []
     with under_load(config, "web") as load:
-        quiet = median(longest_gap(load, lambda: None) for _ in range(ROUNDS))
-        for _ in range(MOST_ROUNDS):
+        for done in range(1, MOST_ROUNDS + 1):
+            quiet.append(longest_gap(load, lambda: None))
             gaps.append(longest_gap(load, keeper.kill))
+            starts.append(longest_gap(load, lambda: start_for_nothing(config), 0.5))
             took: list[RunningService] = []
             takeovers.append(longest_gap(load, lambda took=took: took.append(start(config)), 0.5))  # type: ignore[misc]
             (keeper,) = took
             assert "took over guests web, db" in keeper.said()
-            if min(gaps) < quiet + NOISE_SECONDS and min(takeovers) < quiet + NOISE_SECONDS:
+            bounds = median(quiet) + NOISE_SECONDS, median(starts) + NOISE_SECONDS
+            if done >= ROUNDS and min(gaps) < bounds[0] and min(takeovers) < bounds[1]:
                 break
-        print(f"longest gap: quiet {quiet:.3f} s, keeper killed {gaps}, another takes over {takeovers}")
-        assert min(gaps) < quiet + NOISE_SECONDS
-        assert min(takeovers) < quiet + NOISE_SECONDS
+        print(f"longest gaps: quiet {quiet}, keeper killed {gaps}, program started {starts}, takes over {takeovers}")
+        assert min(gaps) < bounds[0]
+        assert min(takeovers) < bounds[1]
         assert all(is_backend(pid) for pid in backends), "the same back-ends serve throughout"
     # A guest that joins now, and one that came, left, and comes again as the same peer.
     for guest in ("db", "web"):
