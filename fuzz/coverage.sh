@@ -22,6 +22,7 @@ report() {
 rm -f rings.data header.data
 echo "== lines of the rings reached by the corpus"
 replay cython_ext/coverage.ini rings rings
+replay cython_ext/coverage.ini rings packed_rings
 report cython_ext/coverage.ini rings
 echo "== lines of the header reached by the corpus"
 replay fuzz/coverage.ini header header

@@ -38,7 +38,7 @@ def environment(target: str) -> dict[str, str]:
     # Line coverage would follow the process into each input.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     made = {**inherited, "LD_PRELOAD": str(runtime()), "ASAN_OPTIONS": SANITIZERS, "PYTHONPATH": str(ROOT)}
-    if target == "rings":
+    if target in ("rings", "packed_rings"):
         # Bytes objects that the core fills come from where overflows are noticed, too.
         made["PYTHONMALLOC"] = "malloc"
     return made

@@ -114,8 +114,14 @@ class Rings:
         """Chains pushed into a ring that was taken: they count as in flight."""
 
     @property
-    def used_ring(self) -> Span:
-        return self.device, 6 + 8 * self.size
+    def device_parts(self) -> list[Span]:
+        """What the device may write of the rings."""
+        return [(self.device, 6 + 8 * self.size)]
+
+    @property
+    def driver_parts(self) -> list[Span]:
+        """What the driver may write of the rings without adding a chain."""
+        return [(self.driver, 6 + 2 * self.size)]
 
     def writes_only(self, allowed: Iterable[Span], action: Callable[[], object]) -> None:
         """Carry out ``action``, which may change the window in these spans alone."""
@@ -234,13 +240,18 @@ class Rings:
             self.returned.append(chain)
             self.taken = None
             return
-        entry = self.device + 4 + 8 * (self.back.index & (self.size - 1))
-        self.writes_only([self.used_ring, *self.hints], lambda: self.back.push(chain, written))
+        index = self.back.index
+        self.writes_only([*self.device_parts, *self.hints], lambda: self.back.push(chain, written))
         if not self.oddly_placed:
-            assert (WINDOW.load32(entry), WINDOW.load32(entry + 4)) == (chain.head, written), "not the next used entry"
+            assert self.used_at(index) == (chain.head, written), "not the next used entry"
         self.unpublished.append(chain.head)
         self.returned = [*self.returned[-3:], chain]
         assert self.back.in_flight == len(self.held) + self.stuck
+
+    def used_at(self, index: int) -> Span:
+        """Head and length of a used entry."""
+        entry = self.device + 4 + 8 * (index & (self.size - 1))
+        return WINDOW.load32(entry), WINDOW.load32(entry + 4)
 
     def push_wrongly(self) -> None:
         """A device with an error of its own: refused, and nothing has happened."""
@@ -260,7 +271,7 @@ class Rings:
             self.writes_only((), self.back.publish)
             self.taken = None
             return
-        self.writes_only([self.used_ring], self.back.publish)
+        self.writes_only(self.device_parts, self.back.publish)
         self.published = self.back.index
         if self.taken is not None:
             self.taken = [head for head in self.taken if head not in self.unpublished]
@@ -272,7 +283,7 @@ class Rings:
             (self.back.enable_notifications, self.back.disable_notifications, self.back.pending)
         )
         try:
-            self.writes_only([self.used_ring], steer)
+            self.writes_only(self.device_parts, steer)
         except RingViolation:
             assert self.back.broken
 
@@ -375,7 +386,7 @@ class Rings:
     def add(self) -> None:
         readable, writable = self.segments(), self.segments()
         table = self.script.place(LENGTH) if self.script.byte() & 1 else None
-        allowed = [(self.desc, 16 * self.size), (self.driver, 6 + 2 * self.size)]
+        allowed = [(self.desc, 16 * self.size), *self.driver_parts]
         if table is not None:
             allowed.append((table, 16 * (len(readable) + len(writable))))
         free = self.front.free
@@ -391,13 +402,13 @@ class Rings:
             self.token += 1
 
     def make_visible(self) -> None:
-        self.writes_only([(self.driver, 6 + 2 * self.size)], self.front.publish)
+        self.writes_only(self.driver_parts, self.front.publish)
 
     def get(self) -> None:
         """A chain that came back is one that was added, and comes back once."""
         found: list[tuple[object, int] | None] = []
         try:
-            self.writes_only([(self.driver, 6 + 2 * self.size)], lambda: found.append(self.front.get()))
+            self.writes_only(self.driver_parts, lambda: found.append(self.front.get()))
         except RingViolation:
             assert self.front.broken
             return
@@ -408,7 +419,7 @@ class Rings:
 
     def steer_driver(self) -> None:
         steer: Callable[[], object] = self.script.choose((self.front.enable_callbacks, self.front.disable_callbacks))
-        self.writes_only([(self.driver, 6 + 2 * self.size)], steer)
+        self.writes_only(self.driver_parts, steer)
 
 
 STEPS: tuple[Callable[[Rings], None], ...] = (

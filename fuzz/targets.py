@@ -5,6 +5,7 @@ from __future__ import annotations
 
 TARGETS: dict[str, int] = {
     "rings": 6,
+    "packed_rings": 6,
     "header": 6,
     "client": 2,
     "server": 2,

@@ -24,6 +24,7 @@ from ivshmem_virtio.evil.driver.run import run
 @click.option("--seed", type=click.IntRange(0), help="The same seed makes the same attempts; made up when not given.")
 @click.option("--count", type=click.IntRange(1), default=1, show_default=True, help="Attempts of each scenario.")
 @click.option("--seconds", type=click.FloatRange(0.01, 60), default=1.0, show_default=True, help="Bound of each wait.")
+@click.option("--packed", is_flag=True, help="With packed rings, where the device offers them.")
 @click.option("--list", "only_list", is_flag=True, help="Show the scenarios and end.")
 @json_option
 def evil_driver(
@@ -33,6 +34,7 @@ def evil_driver(
     seed: int | None,
     count: int,
     seconds: float,
+    packed: bool,
     only_list: bool,
     as_json: bool,
 ) -> None:
@@ -48,8 +50,10 @@ def evil_driver(
         raise click.UsageError("--socket PATH says which guest to be")
     scenarios = choose(names)
     seed = secrets.randbits(32) if seed is None else seed
-    with evil_driver_on(socket, link, seconds=seconds) as target:
+    with evil_driver_on(socket, link, seconds=seconds, packed=packed) as target:
         for scenario in scenarios:
+            if target.packed and scenario.split_only:
+                continue
             _show(run(target, scenario, seed=seed, count=count), as_json)
 
 

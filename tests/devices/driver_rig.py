@@ -74,7 +74,8 @@ class DriverRig:
     """Lays out one ring per queue of ``device``, opens and activates it, and plays the driver.
 
     ``features`` are the device features the driver accepts (default: all offered), ``queues`` the queues it enables
-    (default: all). With ``compiled`` its queues are served by the device's engines, on this thread.
+    (default: all). With ``compiled`` its queues are served by the device's engines, on this thread; with ``packed`` its
+    rings are packed.
     """
 
     def __init__(
@@ -87,9 +88,11 @@ class DriverRig:
         event_idx: bool = True,
         indirect: bool = True,
         compiled: bool = False,
+        packed: bool = False,
     ) -> None:
         self.device = device
         self.compiled = compiled
+        self.packed = packed
         self.loop = asyncio.new_event_loop()
         self.indirect = indirect
         self._event_idx = event_idx
@@ -128,8 +131,8 @@ class DriverRig:
         avail = self._take(6 + 2 * size, 64)
         used = self._take(6 + 8 * size, 64)
         place = (self.window, size, desc, avail, used)
-        device_side = DeviceQueue(*place, event_idx=self._event_idx, indirect=self.indirect)
-        driver_side = DriverQueue(*place, event_idx=self._event_idx, indirect=self.indirect)
+        device_side = DeviceQueue(*place, packed=self.packed, event_idx=self._event_idx, indirect=self.indirect)
+        driver_side = DriverQueue(*place, packed=self.packed, event_idx=self._event_idx, indirect=self.indirect)
 
         def notify() -> None:
             self.rings[index].notifications += 1

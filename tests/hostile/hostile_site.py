@@ -47,19 +47,23 @@ vectors = 24
 {more}
   [[guest.device]]
   type = "blk"
+  ring = "packed"
   path = "{name}.img"
   window = "3M"
   [[guest.device]]
   type = "console"
+  ring = "packed"
   window = "3M"
   queue_size = 256
   via = {{ socket = "{name}.console" }}
   [[guest.device]]
   type = "net"
+  ring = "packed"
   window = "4M"
   via = {{ stream = "{name}.net" }}
   [[guest.device]]
   type = "rng"
+  ring = "packed"
   window = "1M"
   queue_size = 256
   [[guest.device]]
@@ -134,14 +138,20 @@ class Joined:
             link.close()
 
     @contextmanager
-    def attacking(self, name: str) -> Iterator[Target]:
+    def attacking(self, name: str, *, packed: bool = False) -> Iterator[Target]:
         """A driver that does not."""
         layout = self.layout(name)
         link = self.map(layout)
         region = window_of(self.client.memory, 0, self.client.memory_size)
         try:
             target = Target(
-                link, layout, self.client.memory, region, peer_id=self.client.peer_id, seconds=ANSWER_SECONDS
+                link,
+                layout,
+                self.client.memory,
+                region,
+                peer_id=self.client.peer_id,
+                seconds=ANSWER_SECONDS,
+                packed=packed,
             )
             try:
                 yield target
@@ -189,10 +199,10 @@ def neighbours_untouched(joined_guest: Joined, link: str) -> Iterator[None]:
 
 
 @contextmanager
-def nobody_else_hurt(site: Site, link: str) -> Iterator[Target]:
+def nobody_else_hurt(site: Site, link: str, *, packed: bool = False) -> Iterator[Target]:
     """A hostile driver on a link, while other links, guests and the service are held to what they owe each other."""
     with joined(site, "evil") as evil, joined(site, "calm") as calm, ExitStack() as stack:
-        target = stack.enter_context(evil.attacking(link))
+        target = stack.enter_context(evil.attacking(link, packed=packed))
         stack.enter_context(neighbours_untouched(evil, link))
         drivers = [SteadyDriver(stack.enter_context(guest.driving("good"))) for guest in (evil, calm)]
         target.recover()

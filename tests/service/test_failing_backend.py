@@ -23,6 +23,7 @@ from ivshmem_virtio.transport.driver.blk import BlkDriver
 from ivshmem_virtio.transport.driver.errors import RequestFailed
 from ivshmem_virtio.transport.driver.rng import RngDriver
 from ivshmem_virtio.transport.driver.transport import DriverTransport
+from ivshmem_virtio.transport.features import Feature
 
 from .conftest import ConfigWriter
 from .kept_service import KeptService, kept_service
@@ -92,11 +93,15 @@ def epoch(driver: DriverTransport) -> int:
 
 
 def test_a_disk_whose_image_is_gone(config: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The disk: nobody, then errors, then the disk again under the same epoch. The entropy beside it goes on."""
+    """The disk: nobody, then errors, then the disk again under the same epoch, in whose packed ring all of them serve.
+    The entropy beside it goes on.
+    """
+    config.write_text(config.read_text().replace('type = "blk"', 'type = "blk"\n  ring = "packed"'))
     image = config.parent / "web.img"
     away = image.with_suffix(".away")
     with kept_service(config) as service, driving(config, "disk", "rng") as (disk_driver, rng_driver):
         disk, rng = BlkDriver(disk_driver), RngDriver(rng_driver)
+        assert disk_driver.features & Feature.RING_PACKED
         before = epoch(disk_driver)
         content = disk.read(0, 8)
         image.rename(away)

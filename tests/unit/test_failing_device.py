@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 from asyncio import AbstractEventLoop
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -21,6 +21,7 @@ from tests.unit.split_rig import memory_window
 
 WINDOW = 1 << 20
 NET, RNG, UNKNOWN = 1, 4, 42
+RigOf = Callable[[FailingDevice], DriverRig]
 IOERR = b"\1"
 
 
@@ -51,8 +52,11 @@ def failing_in_place_of(device: Device) -> OpenedFailingDevice:
     return failing(device.device_id, device.queue_sizes, device.features, device.config)
 
 
-def rig_of(device: FailingDevice) -> DriverRig:
-    return DriverRig(cast(Device, device), window=WINDOW)
+@pytest.fixture(params=[False, True], ids=["split", "packed"])
+def rig_of(request: pytest.FixtureRequest) -> RigOf:
+    """A driver of a failing device, with either layout of the rings it left."""
+    packed: bool = request.param
+    return lambda device: DriverRig(cast(Device, device), window=WINDOW, packed=packed)
 
 
 @pytest.fixture
@@ -61,7 +65,7 @@ def disk(tmp_path: Path) -> Blk:
 
 
 @pytest.mark.parametrize("kind", [0, 1, 4, 8, 11, 13, 99])
-def test_every_block_request_fails(disk: Blk, kind: int) -> None:
+def test_every_block_request_fails(rig_of: RigOf, disk: Blk, kind: int) -> None:
     device = failing_in_place_of(disk)
     with rig_of(device) as rig:
         reply = rig.request(1, [struct.pack("<IIQ", kind, 0, 0), b"x" * 512], [512, 1])
@@ -71,7 +75,7 @@ def test_every_block_request_fails(disk: Blk, kind: int) -> None:
 
 
 @pytest.mark.parametrize("readable", [b"", b"short"])
-def test_block_requests_that_are_none(disk: Blk, readable: bytes) -> None:
+def test_block_requests_that_are_none(rig_of: RigOf, disk: Blk, readable: bytes) -> None:
     with rig_of(failing_in_place_of(disk)) as rig:
         assert rig.request(0, readable, 1).data == IOERR
         assert rig.request(0, b"no room for an answer").written == 0
@@ -95,7 +99,7 @@ def test_a_disk_that_may_not_be_written(tmp_path: Path) -> None:
     assert device.writable_config == {}
 
 
-def test_console_output_is_dropped_and_counted_and_input_waits() -> None:
+def test_console_output_is_dropped_and_counted_and_input_waits(rig_of: RigOf) -> None:
     device = failing_in_place_of(Console("serial", via="null", window=WINDOW))
     with rig_of(device) as rig:
         waiting = rig.post(0, b"", 64)
@@ -115,7 +119,7 @@ def test_only_a_console_with_ports_begins_anew(disk: Blk) -> None:
 
 
 @pytest.mark.parametrize(("device_id", "queue"), [(NET, 0), (RNG, 0), (UNKNOWN, 1)])
-def test_what_is_to_be_filled_waits(device_id: int, queue: int) -> None:
+def test_what_is_to_be_filled_waits(rig_of: RigOf, device_id: int, queue: int) -> None:
     """Entropy, received frames; and whatever a device of somebody else would have answered."""
     with rig_of(failing(device_id, [16, 16])) as rig:
         waiting = rig.post(queue, b"question" if device_id == UNKNOWN else b"", 64)
@@ -125,7 +129,7 @@ def test_what_is_to_be_filled_waits(device_id: int, queue: int) -> None:
 
 
 @pytest.mark.parametrize("device_id", [NET, UNKNOWN])
-def test_frames_and_other_output_are_dropped(device_id: int) -> None:
+def test_frames_and_other_output_are_dropped(rig_of: RigOf, device_id: int) -> None:
     device = failing(device_id, [16, 16])
     with rig_of(device) as rig:
         rig.request(1, bytes(12) + b"frame" * 20)

@@ -16,19 +16,19 @@ Craft = Callable[[Attempt, RawRing], Sequence[int]]
 
 def offer(attempt: Attempt, ring: RawRing, heads: Sequence[int]) -> Outcome:
     """Make chains available, kick, and wait until the device has served all of them or broken off."""
-    before = ring.position
+    before = ring.index
     ring.offer(heads)
     attempt.report.chains += len(heads)
     return watch(attempt, ring, before)
 
 
 def watch(attempt: Attempt, ring: RawRing, before: int) -> Outcome:
-    """Kick, and wait; ``before``: the available index before what is new. Every earlier chain is back."""
+    """Kick, and wait; ``before``: the ring's ``index`` before what is new. Every earlier chain is back."""
     target, expected = attempt.target, ring.position
     ring.kick()
     target.wait(lambda: ring.used == expected or target.broken)
     if target.broken:
-        attempt.report.rules[broken_rule(target, ring.place, before)] += 1
+        attempt.report.rules[broken_rule(target, ring, before)] += 1
         return Outcome.NEEDS_RESET
     return Outcome.COMPLETED if ring.used == expected else Outcome.IGNORED
 
@@ -43,6 +43,6 @@ def crafted(craft: Craft) -> Act:
     return act
 
 
-def chain_scenario(name: str, text: str, craft: Craft, rule: str = "") -> Scenario:
+def chain_scenario(name: str, text: str, craft: Craft, rule: str = "", *, split_only: bool = False) -> Scenario:
     """A scenario made of chains alone."""
-    return Scenario(name, text, crafted(craft), rule)
+    return Scenario(name, text, crafted(craft), rule, split_only)

@@ -19,7 +19,7 @@ JOIN_SECONDS = 10.0
 
 
 @contextmanager
-def evil_driver_on(socket: Path, wanted: str | None, *, seconds: float) -> Iterator[Target]:
+def evil_driver_on(socket: Path, wanted: str | None, *, seconds: float, packed: bool = False) -> Iterator[Target]:
     """Join, and be let in on a link; raises PeerError, DirectoryError, LinkMissing, LinkAmbiguous, DeviceLost."""
     with IvshmemClient.attach(socket, timeout=JOIN_SECONDS) as client:
         layout = choose_link(read_directory(client.memory), wanted)
@@ -30,7 +30,7 @@ def evil_driver_on(socket: Path, wanted: str | None, *, seconds: float) -> Itera
         )
         region = window_of(client.memory, 0, client.memory_size)
         try:
-            target = Target(link, layout, client.memory, region, peer_id=client.peer_id, seconds=seconds)
+            target = Target(link, layout, client.memory, region, peer_id=client.peer_id, seconds=seconds, packed=packed)
             try:
                 yield target
             finally:

@@ -8,16 +8,18 @@ import os
 from ivshmem_virtio.core import DeviceQueue, Window
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.evil.driver.places import QueuePlace
+from ivshmem_virtio.evil.driver.ring import RawRing
 from ivshmem_virtio.evil.driver.target import Target
 from ivshmem_virtio.transport.features import Feature
 
 UNKNOWN = "unknown"
 
 
-def broken_rule(target: Target, place: QueuePlace, position: int) -> str:
-    """Name of the error class for the first thing wrong behind available index ``position``; "unknown" where the copy
+def broken_rule(target: Target, ring: RawRing, index: int) -> str:
+    """Name of the error class for the first thing wrong behind where a ring's ``index`` was; "unknown" where the copy
     is in order, as after a change while the device was reading.
     """
+    place = ring.place
     copy = _copy(target.window, place)
     try:
         queue = DeviceQueue(
@@ -28,7 +30,8 @@ def broken_rule(target: Target, place: QueuePlace, position: int) -> str:
             place.ring.device,
             event_idx=bool(target.accepted & Feature.EVENT_IDX),
             indirect=bool(target.accepted & Feature.INDIRECT_DESC),
-            index=position & 0xFFFF,
+            packed=ring.packed,
+            index=index & 0xFFFF,
             minimum=target.backend.registers_end,
         )
         while queue.pop() is not None:

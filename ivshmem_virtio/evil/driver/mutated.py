@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from ivshmem_virtio.evil.driver.judge import UNKNOWN, broken_rule
 from ivshmem_virtio.evil.driver.mutations import Mutant, mutate
 from ivshmem_virtio.evil.driver.outcome import Outcome
 from ivshmem_virtio.evil.driver.requests import SLOT, TABLE, TABLE_ENTRIES, Build, request_for
-from ivshmem_virtio.evil.driver.ring import DESCRIPTOR, INDIRECT, NEXT, RawRing
+from ivshmem_virtio.evil.driver.ring import INDIRECT, NEXT, RawRing
 from ivshmem_virtio.evil.driver.scenario import Attempt, Scenario
 
 BATCH = 32
@@ -43,18 +45,18 @@ class Mutants:
         memory, slot, first = self.ring.memory, self._start + SLOT * number, DESCRIPTORS * number
         mutant = Mutant(self._build(dice, memory, slot), dice.random() < INDIRECT_SHARE, slot, self._window)
         mutate(dice, mutant, memory)
-        descriptors = self.ring.place.ring.desc
+        ring = self.ring
         if not mutant.indirect:
-            _lay(memory, descriptors, first, mutant)
+            _lay(ring.descriptor, first, mutant)
             return first
-        _lay(memory, slot + TABLE, 0, mutant)
+        _lay(partial(ring.entry, slot + TABLE), 0, mutant)
         table = slot + TABLE if mutant.table is None else mutant.table
         length = 16 * len(mutant.parts) if mutant.entries is None else mutant.entries & 0xFFFFFFFF
-        DESCRIPTOR.pack_into(memory, descriptors + 16 * first, table & (1 << 64) - 1, length, INDIRECT, 0)
+        ring.descriptor(first, table & (1 << 64) - 1, length, INDIRECT)
         return first
 
 
-def _lay(memory: memoryview, table: int, first: int, mutant: Mutant) -> None:
+def _lay(write: Callable[[int, int, int, int, int], None], first: int, mutant: Mutant) -> None:
     """The parts into a table, each with the next; the last goes on where the mutant says so."""
     last = len(mutant.parts) - 1
     for index, (address, length, flags) in enumerate(mutant.parts[:TABLE_ENTRIES]):
@@ -63,23 +65,16 @@ def _lay(memory: memoryview, table: int, first: int, mutant: Mutant) -> None:
             flags |= NEXT
         elif mutant.following is not None:
             flags, following = flags | NEXT, mutant.following
-        DESCRIPTOR.pack_into(
-            memory,
-            table + 16 * (first + index),
-            address & (1 << 64) - 1,
-            length & 0xFFFFFFFF,
-            flags,
-            following & 0xFFFF,
-        )
+        write(first + index, address & (1 << 64) - 1, length & 0xFFFFFFFF, flags, following & 0xFFFF)
 
 
 def offer_others(attempt: Attempt) -> list[tuple[RawRing, int]]:
-    """Mutants on every queue whose chains are all back; where their available index was before."""
+    """Mutants on every queue whose chains are all back; where they begin."""
     offered = []
     for ring in attempt.others:
         if ring.used == ring.position:
             mutants = Mutants(ring, attempt.target.layout.device_id)
-            offered.append((ring, ring.position))
+            offered.append((ring, ring.index))
             ring.offer(mutants.heads(attempt.dice, mutants.slots))
             ring.kick()
             attempt.report.chains += mutants.slots
@@ -92,7 +87,7 @@ def batch(attempt: Attempt) -> Outcome:
     offered = offer_others(attempt)
     ring = attempt.ring
     mutants = Mutants(ring, target.layout.device_id)
-    before = ring.position
+    before, index = ring.position, ring.index
     ring.offer(mutants.heads(attempt.dice, mutants.slots))
     ring.kick()
     target.wait(lambda: ring.used == ring.position or target.broken)
@@ -101,7 +96,7 @@ def batch(attempt: Attempt) -> Outcome:
         report.chains += returned
         return Outcome.COMPLETED if returned == mutants.slots else Outcome.IGNORED
     report.chains += min(returned + 1, mutants.slots)
-    rules = [broken_rule(target, place.place, position) for place, position in [(ring, before), *offered]]
+    rules = [broken_rule(target, place, position) for place, position in [(ring, index), *offered]]
     report.rules[next((rule for rule in rules if rule != UNKNOWN), UNKNOWN)] += 1
     return Outcome.NEEDS_RESET
 

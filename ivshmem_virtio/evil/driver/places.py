@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.evil.driver.errors import WindowTooSmall
-from ivshmem_virtio.link.layout import LINE_SIZE, PAGE_SIZE, Header, SplitPlacement, round_up
+from ivshmem_virtio.link.layout import (
+    LINE_SIZE,
+    PAGE_SIZE,
+    Header,
+    PackedPlacement,
+    SplitPlacement,
+    ring_placement,
+    round_up,
+)
 from ivshmem_virtio.transport.driver.backend import Backend, read_ring_block
 
 LEAST_ROOM = 2 * PAGE_SIZE
@@ -31,7 +39,7 @@ class QueuePlace:
 
     index: int
     size: int
-    ring: SplitPlacement
+    ring: SplitPlacement | PackedPlacement
     vector: int
     room: Stretch
 
@@ -45,17 +53,17 @@ class Shown:
     vector: int
 
 
-def queue_places(window: Window, backend: Backend, shown: list[Shown]) -> list[QueuePlace]:
+def queue_places(window: Window, backend: Backend, shown: list[Shown], *, packed: bool) -> list[QueuePlace]:
     """Rings where the host wants them, else in the driver's own part; the rest of that is shared out as room.
 
     Raises WindowTooSmall.
     """
     free = round_up(backend.size, LINE_SIZE)
-    rings: list[SplitPlacement] = []
+    rings: list[SplitPlacement | PackedPlacement] = []
     for queue in shown:
         block = read_ring_block(window, backend, queue.index)
         start = free if block is None else block[0]
-        rings.append(SplitPlacement.at(start, queue.size))
+        rings.append(ring_placement(start, queue.size, packed=packed))
         if block is None:
             free = round_up(rings[-1].end, LINE_SIZE)
     share = (window.length - free) // max(len(shown), 1) // LINE_SIZE * LINE_SIZE

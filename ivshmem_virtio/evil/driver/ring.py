@@ -18,6 +18,8 @@ INDIRECT = 4
 class RawRing:
     """Writes to one queue's ring; made together with it, so it begins with all zeroes."""
 
+    packed = False
+
     def __init__(self, link: Link, place: QueuePlace) -> None:
         self.place = place
         self.size = place.size
@@ -29,10 +31,17 @@ class RawRing:
         link.window.zero(ring.desc, ring.end - ring.desc)
         self.memory = link.window.view(0, link.window.length)
         """The whole window, for ``struct.pack_into``: that is what makes mutants fast."""
+        self.table, self.table_start = self.memory, ring.desc
+        """Where descriptors of the ring are written, and from which byte on."""
+
+    @property
+    def index(self) -> int:
+        """What a reader of the ring begins with, to see what is offered next."""
+        return self.position
 
     def descriptor(self, index: int, address: int, length: int, flags: int = 0, following: int = 0) -> None:
         """One entry of the descriptor table."""
-        DESCRIPTOR.pack_into(self.memory, self.place.ring.desc + 16 * index, address, length, flags, following)
+        DESCRIPTOR.pack_into(self.table, self.table_start + 16 * index, address, length, flags, following)
 
     def entry(self, table: int, index: int, address: int, length: int, flags: int = 0, following: int = 0) -> None:
         """One entry of an indirect table at window offset ``table``."""

@@ -42,9 +42,12 @@ Act = Callable[[Attempt], Outcome]
 
 @dataclass(frozen=True)
 class Scenario:
-    """``rule``: the error class of a device that checks, "" where the attempt is not against a rule of the rings."""
+    """``rule``: the error class of a device that checks, "" where the attempt is not against a rule of the rings;
+    ``split_only``: it writes to parts that a packed ring does not have.
+    """
 
     name: str
     text: str
     act: Act
     rule: str = ""
+    split_only: bool = False

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import IvshmemVirtioError
 from ivshmem_virtio.evil.driver.errors import DeviceLost
+from ivshmem_virtio.evil.driver.packed_ring import PackedRawRing
 from ivshmem_virtio.evil.driver.places import QueuePlace, Shown, queue_places
 from ivshmem_virtio.evil.driver.ring import RawRing
 from ivshmem_virtio.evil.driver.waiting import PATIENCE, settled
@@ -20,7 +21,7 @@ from ivshmem_virtio.transport.driver.errors import BackendViolation, DriverError
 from ivshmem_virtio.transport.driver.handshake import Handshake
 from ivshmem_virtio.transport.driver.survey import MOST_QUEUES
 from ivshmem_virtio.transport.driver.transport import EVERYTHING
-from ivshmem_virtio.transport.features import Status
+from ivshmem_virtio.transport.features import Feature, Status
 from ivshmem_virtio.transport.transaction import SIZES, Transaction
 
 READY_FOR_QUEUES = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
@@ -38,7 +39,7 @@ def shape_of(backend: Backend) -> Shape:
 
 class Target:
     """A device and its window. ``seconds`` bounds the wait for one answer, ``memory`` is the shared memory,
-    ``region`` all of it mapped.
+    ``region`` all of it mapped; ``packed``: with packed rings, where they are offered.
 
     Scenarios write to ``window`` whatever they like; ``recover`` makes of the device what it was.
     """
@@ -52,6 +53,7 @@ class Target:
         *,
         peer_id: int | None = None,
         seconds: float = 1.0,
+        packed: bool = False,
     ) -> None:
         self.link = link
         self.layout = layout
@@ -69,7 +71,9 @@ class Target:
         self._shape: Shape | None = None
         self.backend = self._meet()
         self._shape = shape_of(self.backend)
-        self.offered = self._read_features()
+        offered = self._read_features()
+        self.packed = packed and bool(offered & Feature.RING_PACKED)
+        self.offered = offered if self.packed else offered & ~Feature.RING_PACKED
         self.places = self._look_at_queues()
 
     # -- being let in -------------------------------------------------------------------------------------------------
@@ -114,7 +118,7 @@ class Target:
             if not size:
                 break
             shown.append(Shown(index, size, self.window.load16(Header.QUEUE_DEVICE_VECTOR)))
-        return queue_places(self.window, self.backend, shown)
+        return queue_places(self.window, self.backend, shown, packed=self.packed)
 
     # -- registers ----------------------------------------------------------------------------------------------------
 
@@ -180,7 +184,7 @@ class Target:
 
     def enable(self, place: QueuePlace) -> bool:
         """Clear the ring of a queue and have it enabled."""
-        ring = RawRing(self.link, place)
+        ring = PackedRawRing(self.link, place) if self.packed else RawRing(self.link, place)
         self.rings.append(ring)
         self.write(Header.QUEUE_SEL, place.index)
         # Where the header shows what we want already, that many answers need not be waited for.
