@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 
 import pytest
+
+from .running_service import wait_until
 
 THROTTLE = Path("/sys/fs/cgroup/blkio")
 LIMIT = "blkio.throttle.write_bps_device"
@@ -58,7 +61,7 @@ def gated_storage(folder: Path) -> Iterator[GatedStorage]:
     with ExitStack() as stack:
         group = THROTTLE / f"ivshmem-virtio-{token_hex(4)}"
         group.mkdir()
-        stack.callback(group.rmdir)
+        stack.callback(_remove, group)
         if not (group / LIMIT).exists():
             pytest.skip("storage that waits on demand takes a kernel with CONFIG_BLK_DEV_THROTTLING")
         attach = ["losetup", "--find", "--show", str(backing)]
@@ -73,4 +76,20 @@ def gated_storage(folder: Path) -> Iterator[GatedStorage]:
 def _empty(group: Path) -> None:
     """Whoever is in there goes back to the others."""
     for pid in (group / "cgroup.procs").read_text().split():
-        (THROTTLE / "cgroup.procs").write_text(pid)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            (THROTTLE / "cgroup.procs").write_text(pid)
+
+
+def _remove(group: Path) -> None:
+    """What a killed process had under way may be in there for a moment after it."""
+
+    def removed() -> bool:
+        try:
+            group.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
+
+    wait_until(removed, "the control group is empty")
