@@ -155,6 +155,8 @@ cdef int blk_landed(const blk_engine *engine, const blk_flight *flight, int resu
         return BLK_DONE if <uint64_t>result == flight.expected else BLK_UNUSUAL
     if is_transient(-result) or (engine.file.direct and result == -EINVAL):
         return BLK_UNUSUAL
+    if flight.optional and -result in (EOPNOTSUPP, ENOSYS, ENODEV, ENOTTY, EINVAL):
+        return BLK_UNUSUAL
     return -result
 
 

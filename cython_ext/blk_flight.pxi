@@ -7,6 +7,7 @@ cdef struct blk_flight:
     uint8_t *room
     size_t room_size
     uint64_t expected           # result of one that went well
+    bint optional               # the file may be unable to do it, for which there are other ways
 
 
 cdef struct blk_flights:
@@ -58,6 +59,7 @@ cdef bint flight_fill(blk_flight *flight, const chain_record *chain, iv_uring_wi
     flight.chain = chain[0]
     flight.chain.segments = <segment *>flight.room
     wish.vectors = <const iovec *>(flight.room + segments)
+    flight.optional = wish.opcode == IV_URING_FALLOCATE
     flight.expected = wish.length if wish.opcode in (IV_URING_READV, IV_URING_WRITEV) else 0
     return True
 

@@ -6,6 +6,14 @@ cdef enum:
     BLK_IN = 0
     BLK_OUT = 1
     BLK_FLUSH = 4
+    BLK_DISCARD = 11
+    BLK_WRITE_ZEROES = 13
+    BLK_UNMAP = 1
+    BLK_MOST_DISCARD = 4_194_304  # sectors; both as devices/blk_request.py has them
+    BLK_MOST_ZEROES = 32_768
+    FALLOC_KEEP_SIZE = 1        # FALLOC_FL_*
+    FALLOC_PUNCH_HOLE = 2
+    FALLOC_ZERO_RANGE = 16
     BLK_HEADER = 16
     BLK_SECTOR = 512
     BLK_MOST_VECTORS = 1024     # IOV_MAX
@@ -23,6 +31,12 @@ cdef struct blk_header:
     uint32_t kind
     uint32_t reserved
     uint64_t sector
+
+
+cdef struct blk_range:
+    uint64_t sector
+    uint32_t count
+    uint32_t flags
 
 
 # What an image is to the engine of one queue.
@@ -148,6 +162,28 @@ cdef int blk_flush(const blk_file *file, const chain_record *chain, iv_uring_wis
     return errno if fdatasync(file.fd) < 0 else BLK_DONE
 
 
+cdef int blk_give_up(blk_file *file, uint8_t *base, const chain_record *chain, bint zeroes,
+                     iv_uring_wish *wish) noexcept nogil:
+    """Discard or zero one range, where that is all there is to it."""
+    cdef blk_range wanted
+    if not file.rings or file.read_only or chain.writable_length != 1 or iv_load32(&file.writethrough):
+        return BLK_UNUSUAL
+    if chain.readable_length != BLK_HEADER + sizeof(blk_range):
+        return BLK_UNUSUAL
+    segments_gather(base, chain.segments, chain.readable, BLK_HEADER, <uint8_t *>&wanted, sizeof(blk_range))
+    if wanted.flags & ~<uint32_t>(BLK_UNMAP if zeroes else 0) or not wanted.count:
+        return BLK_UNUSUAL
+    if wanted.count > <uint32_t>(BLK_MOST_ZEROES if zeroes else BLK_MOST_DISCARD):
+        return BLK_UNUSUAL
+    if not blk_inside(iv_load64(&file.capacity), wanted.sector, <uint64_t>wanted.count * BLK_SECTOR):
+        return BLK_UNUSUAL
+    wish.opcode, wish.fd, wish.count = IV_URING_FALLOCATE, file.fd, 0
+    wish.offset, wish.length = wanted.sector * BLK_SECTOR, <uint64_t>wanted.count * BLK_SECTOR
+    wish.flags = FALLOC_KEEP_SIZE
+    wish.flags |= FALLOC_ZERO_RANGE if zeroes and not wanted.flags else FALLOC_PUNCH_HOLE
+    return BLK_WAITS
+
+
 cdef int blk_carry_out(blk_file *file, const ring_place *place, const chain_record *chain, iovec *vectors,
                        iv_uring_wish *wish) noexcept nogil:
     """BLK_DONE, BLK_UNUSUAL, an error number, or BLK_WAITS and what is to be done."""
@@ -164,4 +200,6 @@ cdef int blk_carry_out(blk_file *file, const ring_place *place, const chain_reco
         return blk_write(file, place.base, chain, header.sector, vectors, wish)
     if header.kind == BLK_FLUSH:
         return blk_flush(file, chain, wish)
+    if header.kind in (BLK_DISCARD, BLK_WRITE_ZEROES):
+        return blk_give_up(file, place.base, chain, header.kind == BLK_WRITE_ZEROES, wish)
     return BLK_UNUSUAL

@@ -51,5 +51,9 @@ cdef class Uring:
         if self.entries:
             iv_uring_close(&self.ring)
 
+    @property
+    def idle(self):
+        return not iv_uring_queued(&self.ring)
+
     def fileno(self):
         return iv_uring_fd(&self.ring)

@@ -494,6 +494,9 @@ class Uring:
     def __init__(self, entries: int) -> None: ...
     @property
     def entries(self) -> int: ...
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left in it that was never submitted."""
     def fileno(self) -> int:
         """Readable while something is done."""
 

@@ -31,5 +31,5 @@ def take(count: int) -> list[Uring]:
 
 
 def give_back(rings: Sequence[Uring]) -> None:
-    """Nothing of them is under way."""
-    _spare.extend(rings)
+    """Nothing of them is under way. One that the kernel took no requests from any more is of no use."""
+    _spare.extend(ring for ring in rings if ring.idle)

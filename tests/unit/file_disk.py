@@ -15,7 +15,7 @@ SIZE = 256
 WINDOW = 8 << 20
 SLOT = 64 << 10
 SLOTS = 1 << 20
-READ, WRITE, FLUSH = 0, 1, 4
+READ, WRITE, FLUSH, DISCARD, WRITE_ZEROES = 0, 1, 4, 11, 13
 STATUS = 16
 DATA = 4096
 """Offsets in a slot; its header is at 0."""
@@ -67,6 +67,15 @@ class FileDisk:
         readable = [(start, 16)] + (data if kind == WRITE else [])
         writable = (data if kind == READ else []) + [(start + STATUS, 1)]
         self.driver.add(readable, writable, slot)
+        self.driver.publish()
+
+    def add_range(self, slot: int, kind: int, offset: int, length: int, *, flags: int = 0) -> None:
+        """Put a request about a range of bytes into a slot and make it visible."""
+        start = SLOTS + slot * SLOT
+        self.window.write(start, struct.pack("<IIQ", kind, 0, 0))
+        self.window.write(start + STATUS, b"\xff")
+        self.window.write(start + DATA, struct.pack("<QII", offset // 512, length // 512, flags))
+        self.driver.add([(start, 16), (start + DATA, 16)], [(start + STATUS, 1)], slot)
         self.driver.publish()
 
     def collect(self) -> list[int]:

@@ -16,7 +16,7 @@ import pytest
 
 from ivshmem_virtio.core import PlaneWorker, Uring
 
-from .file_disk import FLUSH, READ, WRITE, FileDisk, file_disk
+from .file_disk import DISCARD, FLUSH, READ, WRITE, WRITE_ZEROES, FileDisk, file_disk
 from .plane_rig import until
 
 LENGTH = 4 << 20
@@ -200,6 +200,31 @@ def test_the_end_of_the_file_is_left_to_python(disk: FileDisk) -> None:
     disk.settle()
     assert disk.served == [0]
     assert disk.collect() == [0]
+
+
+@pytest.mark.parametrize("flags", [0, 1], ids=["keep", "unmap"])
+@pytest.mark.parametrize("kind", [DISCARD, WRITE_ZEROES], ids=["discard", "zero"])
+def test_ranges_are_given_up_by_the_kernel(disk: FileDisk, kind: int, flags: int) -> None:
+    """Where the file system cannot, Python is asked, which has other ways; flags that make no sense are its as well."""
+    disk.add_range(0, kind, 65536, 8192, flags=flags)
+    disk.settle()
+    assert disk.collect() == [0]
+    if disk.served:
+        assert disk.served == [0]
+        return
+    assert (kind, flags) != (DISCARD, 1)
+    assert disk.status(0) == 0
+    assert disk.engine.counters["asynchronous"] == 1
+    assert os.pread(disk.file, 16384, 61440) == CONTENT[61440:65536] + bytes(8192) + CONTENT[73728:77824]
+
+
+def test_ranges_beyond_the_end_are_not(disk: FileDisk) -> None:
+    for offset, length in ((LENGTH - 4096, 8192), (LENGTH, 512), (0, 0)):
+        disk.add_range(0, WRITE_ZEROES, offset, length)
+        disk.settle()
+        disk.collect()
+    assert disk.served == [0, 0, 0]
+    assert os.pread(disk.file, LENGTH, 0) == CONTENT
 
 
 def test_nothing_else_can_be_done_with_a_ring() -> None:

@@ -90,7 +90,8 @@ def _not_in_memory(bench: Run, ours: LoadedDisk, peer: LoadedDisk, images: Seque
     def cold(disk: LoadedDisk, image: Path, depth: int, seconds: float) -> Figure:
         leave_memory(image)
         measure = latency if depth == 1 else rate
-        return measure(disk, Work(depth, SMALL, check=True), True, min(seconds, COLD_SECONDS))
+        # What stands in the image after other cases have written to it, nobody knows.
+        return measure(disk, Work(depth, SMALL), True, min(seconds, COLD_SECONDS))
 
     for depth in (1, 32):
         name = f"4K random read not in memory QD {depth}"
