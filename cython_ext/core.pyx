@@ -7,7 +7,9 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.object cimport PyObject
-from libc.errno cimport EAGAIN, EBUSY, EINTR, EINVAL, ENODEV, ENOSYS, ENOTTY, EOPNOTSUPP, errno
+from libc.errno cimport (
+    EAGAIN, EBADFD, EBUSY, EINTR, EINVAL, EIO, ENODEV, ENOSYS, ENOTTY, EOPNOTSUPP, errno,
+)
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
@@ -61,3 +63,7 @@ include "net/addresses.pxi"
 include "net/offload.pxi"
 include "net/switch.pxi"
 include "net/engines.pxi"
+include "net/line.pxi"
+include "net/tap.pxi"
+include "net/stream.pxi"
+include "net/line_engines.pxi"

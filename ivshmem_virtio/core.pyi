@@ -405,6 +405,59 @@ class SwitchEngine(Engine):
     def __init__(self, plane: SwitchPlane, port: NetPort, bell: Bell) -> None: ...
 
 @final
+class NetLine:
+    """The way out of one network device through a descriptor of the host: `framed` (a stream socket, in which each
+    frame comes after its length in four big-endian bytes) or not (a tap interface with packet headers of 12 bytes). The
+    descriptor is the caller's, and non-blocking. Not for two threads at once: aside of the worker that serves it.
+    """
+
+    on_lost: Callable[[], None] | None
+    """Called once on the worker's thread when nothing comes of the descriptor any more."""
+
+    def __init__(self, port: NetPort, *, framed: bool) -> None: ...
+    @property
+    def holds(self) -> bool:
+        """Whether a frame waits for receive buffers; nothing is read meanwhile."""
+    @property
+    def blocked(self) -> bool:
+        """Whether the host took no more when it was last tried; chains wait meanwhile."""
+    @property
+    def lost(self) -> bool:
+        """Whether the host's side is gone."""
+    @property
+    def failure(self) -> int:
+        """Why: an error number, 0 = end of file, -1 = the peer announced a frame of `announced` bytes: too many."""
+    @property
+    def announced(self) -> int: ...
+    def open(self, fd: int) -> None:
+        """Go on with this descriptor; what was read of another one and not delivered is forgotten."""
+
+    def close(self) -> None:
+        """Go on without one: what is sent comes back, counted as sent while the link was down."""
+
+    def settle(self) -> None:
+        """The port may have another transmit queue than before: chains taken from that are not known any more."""
+
+    def receive(self) -> bool:
+        """Read some frames; whether more may wait without the descriptor being readable."""
+
+    def transmit(self) -> bool:
+        """Send some frames; whether more wait. Raises what a broken ring raises."""
+
+@final
+class LineReceiveEngine(Engine):
+    """Brings frames of the host to the receive queue that the port of `line` is attached to. Both engines of a line are
+    served by the same worker."""
+
+    def __init__(self, line: NetLine, bell: Bell) -> None: ...
+
+@final
+class LineTransmitEngine(Engine):
+    """Brings frames of the transmit queue that the port of `line` is attached to to the host."""
+
+    def __init__(self, line: NetLine, bell: Bell) -> None: ...
+
+@final
 class SwitchPlane:
     """Forwards Ethernet frames between ports: one copy, from the sender's window to the receiver's.
 

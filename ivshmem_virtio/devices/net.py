@@ -22,6 +22,7 @@ from ivshmem_virtio.devices.net_stream import StreamVia
 from ivshmem_virtio.devices.net_switch import Switch, SwitchVia
 from ivshmem_virtio.devices.net_tap import TapVia
 from ivshmem_virtio.devices.net_via import Via, ViaError
+from ivshmem_virtio.devices.placement import Placement
 from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.errors import OutsideWindow, RingViolation
 from ivshmem_virtio.transport.queue import Queue
@@ -49,8 +50,8 @@ class Net(Device):
     device that listens), ``{"stream": PATH, "listen": True}`` waits for one peer at a time, ``{"tap": NAME}`` is an
     interface of the host, ``{"switch": NAME}`` joins ``switch``. ``mac`` is made from ``seed`` (default: the name) when
     not given, so it is the same after every restart. ``mtu`` in bytes is told to the driver when given. ``queue_size``
-    is the largest number of descriptors of each queue; it shrinks to what ``window`` bytes have room for. Raises
-    BadNetSettings or ViaError.
+    is the largest number of descriptors of each queue; it shrinks to what ``window`` bytes have room for. ``poll`` and
+    ``cpus`` are for the worker of a stream or tap (``Placement``). Raises BadNetSettings, ViaError or PlacementInvalid.
     """
 
     device_id: ClassVar[int] = 1
@@ -65,6 +66,8 @@ class Net(Device):
         seed: str | None = None,
         mtu: int | None = None,
         queue_size: int = 256,
+        poll: str | int = "adaptive",
+        cpus: Sequence[int] = (),
         switch: Switch | None = None,
     ) -> None:
         super().__init__(name)
@@ -74,7 +77,7 @@ class Net(Device):
         self.mtu = mtu
         self.queue_size = fitting_queue_size(name, queue_size, window)
         self.core = NetPort()
-        self._via = make_via(name, via, switch)
+        self._via = make_via(name, via, switch, Placement(f"net {name}", poll, cpus))
         self._log = logging.getLogger(f"ivshmem_virtio.net.{name}")
         self._loop: AbstractEventLoop | None = None
         self._forget_driver()
@@ -248,7 +251,7 @@ def with_dependencies(accepted: int) -> int:
     return accepted
 
 
-def make_via(name: str, via: Mapping[str, Any], switch: Switch | None) -> Via:
+def make_via(name: str, via: Mapping[str, Any], switch: Switch | None, placement: Placement) -> Via:
     """The way out that a ``via`` table describes; raises ViaError."""
     via = {key: value for key, value in via.items() if value is not None}
     kinds = sorted(via.keys() & {"stream", "tap", "switch"})
@@ -259,9 +262,9 @@ def make_via(name: str, via: Mapping[str, Any], switch: Switch | None) -> Via:
     if unknown:
         raise ViaError(f"net device {name}: 'via' has unknown keys for {kind}: {', '.join(unknown)}")
     if kind == "stream":
-        return StreamVia(str(via["stream"]), listen=bool(via.get("listen", False)))
+        return StreamVia(str(via["stream"]), placement, listen=bool(via.get("listen", False)))
     if kind == "tap":
-        return TapVia(str(via["tap"]))
+        return TapVia(str(via["tap"]), placement)
     if switch is None or switch.name != via["switch"]:
         raise ViaError(f"net device {name}: no switch named {via['switch']!r} in this back-end")
     return SwitchVia(switch)

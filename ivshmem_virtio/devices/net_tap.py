@@ -13,18 +13,11 @@ import struct
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Sequence
 
-from ivshmem_virtio.core import Chain
-from ivshmem_virtio.devices.net_frame_via import FrameVia
-from ivshmem_virtio.devices.net_header import (
-    ETHERNET_HEADER,
-    GUEST_OFFLOADS,
-    HEADER_SIZE,
-    HOST_OFFLOADS,
-    LONGEST_FRAME,
-    PLAIN_HEADER,
-    Feature,
-)
+from ivshmem_virtio.core import NetLine
+from ivshmem_virtio.devices.net_header import GUEST_OFFLOADS, HEADER_SIZE, HOST_OFFLOADS, Feature
+from ivshmem_virtio.devices.net_line import LineVia
 from ivshmem_virtio.devices.net_via import Port, ViaError
+from ivshmem_virtio.devices.placement import Placement
 from ivshmem_virtio.devices.resource import Access, Resource
 
 TUN_DEVICE = "/dev/net/tun"
@@ -45,24 +38,18 @@ _OFFLOAD_OF_FEATURE = {
     Feature.GUEST_TSO6: 0x04,
     Feature.GUEST_ECN: 0x08,
 }
-_FRAMES_PER_TURN = 64
-_MOST_PIECES = 1024  # IOV_MAX
 
 
-class TapVia(FrameVia):
+class TapVia(LineVia):
     """An existing tap interface. The link is up while it is open."""
 
     offloads = HOST_OFFLOADS | GUEST_OFFLOADS
 
-    def __init__(self, interface: str) -> None:
-        super().__init__()
+    def __init__(self, interface: str, placement: Placement) -> None:
+        super().__init__(placement, framed=False)
         self.interface = interface
         self._log = logging.getLogger("ivshmem_virtio.net.tap")
-        self._fd: int | None = None
         self._features = 0
-        self._scratch = bytearray(HEADER_SIZE + LONGEST_FRAME)
-        self._held: bytes | None = None
-        self._reading = False
         self._retry: TimerHandle | None = None
 
     @property
@@ -71,40 +58,36 @@ class TapVia(FrameVia):
         return [Resource(TUN_DEVICE, Access.WRITE)]
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
-        self._loop, self._port = loop, port
-        port.core.waiting = True
+        super().open(loop, port)
         self._start(open_tap(self.interface))
 
     def close(self) -> None:
         self._shut()
+        self._no_retry()
+        super().close()
+
+    def _start(self, fd: int) -> None:
+        self._offer(fd)
+        self._attach(fd)
+
+    def _shut(self) -> None:
+        fd = self._fd
+        if fd >= 0:
+            self._detach()
+            os.close(fd)
+
+    def _no_retry(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self._loop = self._port = None
 
-    def _start(self, fd: int) -> None:
-        assert self._port is not None
-        self._fd = fd
-        self._offer()
-        self._read_on()
-        self._port.link_changed(True)
-
-    def _shut(self) -> None:
-        if self._fd is None:
-            return
-        assert self._port is not None
-        self._read_off()
-        os.close(self._fd)
-        self._fd = None
-        self._held = None
-        self._port.link_changed(False)
-
-    def _vanished(self) -> None:
+    def gone(self, line: NetLine) -> None:
         assert self._loop is not None
         assert self._port is not None
         self._log.warning("interface %s has vanished; waiting for it", self.interface)
         self._port.core.counters.connection_losses += 1
         self._shut()
+        self._no_retry()
         self._retry = self._loop.call_later(RETRY, self._reopen)
 
     def _reopen(self) -> None:
@@ -120,103 +103,30 @@ class TapVia(FrameVia):
         self._start(fd)
 
     def set_features(self, accepted: int) -> None:
+        super().set_features(accepted)
         self._features = accepted
-        self._offer()
+        if self._fd >= 0:
+            self._offer(self._fd)
 
-    def _offer(self) -> None:
+    def _offer(self, fd: int) -> None:
         """Tell the kernel what the driver takes; it completes and segments the rest itself."""
-        if self._fd is None:
-            return
         bits = sum(bit for feature, bit in _OFFLOAD_OF_FEATURE.items() if self._features & feature)
         try:
-            fcntl.ioctl(self._fd, _TUNSETOFFLOAD, bits)
+            fcntl.ioctl(fd, _TUNSETOFFLOAD, bits)
         except OSError as error:
             self._log.warning("interface %s: TUNSETOFFLOAD %#x failed: %s", self.interface, bits, error.strerror)
 
-    # -- from the host ------------------------------------------------------------------------------------------------
-
-    def _read_on(self) -> None:
-        if not self._reading and self._fd is not None and self._loop is not None:
-            self._reading = True
-            self._loop.add_reader(self._fd, self._readable)
-
-    def _read_off(self) -> None:
-        if self._reading and self._fd is not None and self._loop is not None:
-            self._reading = False
-            self._loop.remove_reader(self._fd)
-
-    def _look_after(self) -> None:
+    def waits(self) -> None:
         """While nothing is read, an interface that vanishes has to be looked for."""
-        self._retry = None
-        if self._fd is None or self._reading or self._loop is None:
+        self._no_retry()
+        if self._fd < 0 or self._reading or self._loop is None:
             return
         poll = select.poll()
         poll.register(self._fd, 0)
-        if any(events & select.POLLERR for _, events in poll.poll(0)):
-            self._vanished()
+        if self._line is not None and any(events & select.POLLERR for _, events in poll.poll(0)):
+            self.gone(self._line)
         else:
-            self._retry = self._loop.call_later(RETRY, self._look_after)
-
-    def _readable(self) -> None:
-        assert self._fd is not None
-        assert self._port is not None
-        for _ in range(_FRAMES_PER_TURN):
-            try:
-                length = os.readv(self._fd, [self._scratch])
-            except BlockingIOError:
-                break
-            except OSError:
-                self._vanished()
-                break
-            if not self._deliver(memoryview(self._scratch)[:length]):
-                self._held = bytes(self._scratch[:length])
-                self._read_off()
-                self._look_after()
-                break
-        self._port.core.flush()
-
-    def _deliver(self, frame: memoryview) -> bool:
-        assert self._port is not None
-        length = len(frame) - HEADER_SIZE
-        if length < ETHERNET_HEADER:
-            self._port.core.counters.receive_malformed += 1
-            return True
-        # The kernel says "checksum is good" to everybody; only who accepted GUEST_CSUM may hear it (5.1.6.4).
-        header = bytes(frame[:HEADER_SIZE]) if self._features & Feature.GUEST_CSUM else PLAIN_HEADER
-        return self._port.core.deliver(header, frame[HEADER_SIZE:])
-
-    def resume(self) -> None:
-        if self._held is None:
-            return
-        assert self._port is not None
-        if self._deliver(memoryview(self._held)):
-            self._held = None
-            if self._retry is not None:
-                self._retry.cancel()
-                self._retry = None
-            self._port.core.flush()
-            self._read_on()
-
-    # -- to the host --------------------------------------------------------------------------------------------------
-
-    def transmit(self, chain: Chain) -> bool:
-        """The kernel copies straight out of the window, and checks the header it copied."""
-        assert self._fd is not None
-        assert self._port is not None
-        pieces: list[memoryview] | list[bytes] = chain.readable_views()
-        if len(pieces) > _MOST_PIECES:
-            pieces = [chain.read(0, chain.readable_length)]
-        try:
-            os.writev(self._fd, pieces)
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                self._port.core.counters.transmit_malformed += 1
-            elif error.errno == errno.EIO:
-                self._port.core.counters.transmit_link_down += 1
-            else:
-                self._port.core.counters.transmit_refused += 1
-            return False
-        return True
+            self._retry = self._loop.call_later(RETRY, self.waits)
 
 
 def open_tap(name: str) -> int:
