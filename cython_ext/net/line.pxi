@@ -243,9 +243,12 @@ cdef void line_watch_room(net_line *line, bint room) noexcept nogil:
 
 
 cdef int line_begin(net_line *line, plane_engine *engine) noexcept with gil:
-    """On the thread of a worker that has just begun with it; -1 where it cannot wait for the host."""
+    """On the thread of a worker that has just begun with it, if there is one; -1 where it cannot wait for the host."""
     cdef Engine owner = <Engine>engine.owner
-    cdef plane_worker *worker = &owner.worker.worker
+    cdef plane_worker *worker
+    if owner.worker is None:
+        return 0
+    worker = &owner.worker.worker
     try:
         # Only a place among its watches, in which the descriptor changes with the connection.
         worker_watch(worker, engine, worker.control, 0)

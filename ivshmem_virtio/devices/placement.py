@@ -20,7 +20,7 @@ class PlacementInvalid(DeviceError):
 def spin_of(name: str, poll: str | int) -> int:
     """Nanoseconds of the ``poll`` key, which has a word or microseconds; raises PlacementInvalid."""
     spin = SPINS.get(poll) if isinstance(poll, str) else poll * 1000
-    if spin is None:
+    if spin is None or (not isinstance(poll, str) and poll < 0):
         raise PlacementInvalid(f"{name}: poll = {poll!r} is none of {', '.join(SPINS)}, nor microseconds")
     return spin
 
