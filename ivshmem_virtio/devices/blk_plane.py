@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from ivshmem_virtio.core import BlkEngine, PlaneWorker, Uring
 from ivshmem_virtio.devices import blk_rings
 from ivshmem_virtio.devices.device import DeviceError
+from ivshmem_virtio.devices.placement import PlacementInvalid, spin_of
 
-SPINS = {"adaptive": 100_000, "never": 0, "always": -1}
-"""Nanoseconds for which a worker looks for more work at most."""
 AIO = ("auto", "io_uring", "none")
 """Who waits for the storage: the kernel where it can, or must, or the workers themselves."""
 
@@ -23,25 +22,18 @@ class RingsMissing(DeviceError):
     """There is no io_uring, and the configuration insists on it."""
 
 
-class PlacementInvalid(DeviceError):
-    """The threads of a disk cannot run as configured."""
-
-
 class Plane:
     """Queues take turns on the workers; each has an io_uring of its own, if any. For the loop of the disk."""
 
     def __init__(
         self, name: str, *, queues: int, workers: int, poll: str | int, cpus: Sequence[int], aio: str = "none"
     ) -> None:
-        spin = SPINS.get(poll) if isinstance(poll, str) else poll * 1000
-        if spin is None:
-            raise PlacementInvalid(f"disk {name}: poll = {poll!r} is none of {', '.join(SPINS)}, nor microseconds")
         self._name = name
         self._queues = queues
         self._aio = aio
         self._rings: list[Uring] = []
         self._count = workers
-        self._spin = spin
+        self._spin = spin_of(f"disk {name}", poll)
         self._cpus = tuple(cpus)
         self._workers: list[PlaneWorker] = []
         self._engines: list[BlkEngine] = []

@@ -51,7 +51,8 @@ class Net(Device):
     interface of the host, ``{"switch": NAME}`` joins ``switch``. ``mac`` is made from ``seed`` (default: the name) when
     not given, so it is the same after every restart. ``mtu`` in bytes is told to the driver when given. ``queue_size``
     is the largest number of descriptors of each queue; it shrinks to what ``window`` bytes have room for. ``poll`` and
-    ``cpus`` are for the worker of a stream or tap (``Placement``). Raises BadNetSettings, ViaError or PlacementInvalid.
+    ``cpus`` are for the worker that brings frames (``Placement``), on a switch the one of all ports. Raises
+    BadNetSettings, ViaError or PlacementInvalid.
     """
 
     device_id: ClassVar[int] = 1
@@ -66,8 +67,8 @@ class Net(Device):
         seed: str | None = None,
         mtu: int | None = None,
         queue_size: int = 256,
-        poll: str | int = "adaptive",
-        cpus: Sequence[int] = (),
+        poll: str | int | None = None,
+        cpus: Sequence[int] | None = None,
         switch: Switch | None = None,
     ) -> None:
         super().__init__(name)
@@ -267,4 +268,4 @@ def make_via(name: str, via: Mapping[str, Any], switch: Switch | None, placement
         return TapVia(str(via["tap"]), placement)
     if switch is None or switch.name != via["switch"]:
         raise ViaError(f"net device {name}: no switch named {via['switch']!r} in this back-end")
-    return SwitchVia(switch)
+    return SwitchVia(switch, placement)

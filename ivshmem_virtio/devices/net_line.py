@@ -33,7 +33,7 @@ class LineVia(Via):
         self._reading = self._writing = False
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
-        self._placement.check(port.name)
+        self._placement.check()
         self._loop, self._port = loop, port
         port.core.waiting = True
         self._line = NetLine(port.core, framed=self._framed)

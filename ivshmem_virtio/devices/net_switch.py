@@ -11,6 +11,7 @@ from typing import TypeVar
 from ivshmem_virtio.core import Bell, Engine, NetPort, NetReceiveEngine, PlaneWorker, SwitchEngine, SwitchPlane
 from ivshmem_virtio.devices.net_header import GUEST_OFFLOADS, HOST_OFFLOADS
 from ivshmem_virtio.devices.net_via import Port, Via, ViaError
+from ivshmem_virtio.devices.placement import Placement
 from ivshmem_virtio.transport.queue import Queue
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Switch:
         self._loop: AbstractEventLoop | None = None
         self._ports: dict[NetPort, bytes] = {}
         self._worker: PlaneWorker | None = None
+        self._placement = Placement(f"switch {name}")
 
     @property
     def flooded(self) -> int:
@@ -52,6 +54,18 @@ class Switch:
         self.aside(partial(self._plane.join, port.core, port.mac))
         self._ports[port.core] = port.mac
 
+    def place(self, placement: Placement) -> None:
+        """Where a port wants the worker, for all of them; raises ViaError where another one wants it elsewhere."""
+        if not placement.given:
+            return
+        placement.check()
+        if (self._placement.given or self._worker is not None) and not self._placement.same_as(placement):
+            raise ViaError(
+                f"{placement.name}: poll and cpus differ from those of {self._placement.name}; "
+                f"switch {self.name} has one worker for all its ports"
+            )
+        self._placement = placement
+
     def leave(self, port: Port) -> None:
         """The port is gone, with all that was learned on it."""
         self.aside(partial(self._plane.leave, port.core))
@@ -59,6 +73,8 @@ class Switch:
         if not self._ports and self._worker is not None:
             self._worker.stop()
             self._worker = None
+        if not self._ports:
+            self._placement = Placement(f"switch {self.name}")
 
     def aside(self, change: Callable[[], T]) -> T:
         """Do something with the switch or a port while no frame is passed on."""
@@ -67,8 +83,7 @@ class Switch:
     def engine_for(self, port: NetPort, bell: Bell, *, transmit: bool) -> tuple[PlaneWorker, Engine]:
         """Who serves a queue of this port."""
         if self._worker is None:
-            self._worker = PlaneWorker(f"switch {self.name}")
-            self._worker.start()
+            self._worker = self._placement.start(f"switch {self.name}")
         return self._worker, SwitchEngine(self._plane, port, bell) if transmit else NetReceiveEngine(port, bell)
 
     def forward(self, source: NetPort) -> bool:
@@ -96,11 +111,13 @@ class SwitchVia(Via):
     offloads = HOST_OFFLOADS | GUEST_OFFLOADS
     threaded = True
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: Switch, placement: Placement) -> None:
         self.switch = switch
+        self._placement = placement
         self._port: Port | None = None
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
+        self.switch.place(self._placement)
         self.switch.join(port, loop)
         self._port = port
         port.link_changed(True)

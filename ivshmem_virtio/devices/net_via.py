@@ -39,7 +39,8 @@ class Via(ABC):
     offloads: int = 0
     """Feature bits this way adds to what the device offers (virtio 1.4, 5.1.3)."""
     threaded: bool = False
-    """Whether queues may be served on a worker. Then ``core`` is only changed ``aside``."""
+    """Whether frames come from queues of other devices, on a worker: then none is delivered before the receive queue is
+    served. Whatever the way, ``core`` is only changed ``aside``."""
 
     @property
     def ready(self) -> bool:

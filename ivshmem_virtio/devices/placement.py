@@ -26,18 +26,24 @@ def spin_of(name: str, poll: str | int) -> int:
 
 
 class Placement:
-    """The ``poll`` and ``cpus`` keys of a device with one worker. Raises PlacementInvalid."""
+    """The ``poll`` and ``cpus`` keys of a device with one worker, None where not given. Raises PlacementInvalid."""
 
-    def __init__(self, name: str, poll: str | int = "adaptive", cpus: Sequence[int] = ()) -> None:
-        self.spin = spin_of(name, poll)
-        self.cpus = tuple(cpus)
+    def __init__(self, name: str, poll: str | int | None = None, cpus: Sequence[int] | None = None) -> None:
+        self.name = name
+        self.given = poll is not None or cpus is not None
+        self.spin = spin_of(name, poll if poll is not None else "adaptive")
+        self.cpus = tuple(cpus or ())
 
-    def check(self, name: str) -> None:
+    def same_as(self, other: Placement) -> bool:
+        """Whether both mean the same."""
+        return (self.spin, sorted(self.cpus)) == (other.spin, sorted(other.cpus))
+
+    def check(self) -> None:
         """That there are such processors; raises PlacementInvalid."""
         there = os.sched_getaffinity(0)
         if self.cpus and not there & set(self.cpus):
             raise PlacementInvalid(
-                f"{name}: cpus = {list(self.cpus)}: processors {sorted(there)} are there for this process"
+                f"{self.name}: cpus = {list(self.cpus)}: processors {sorted(there)} are there for this process"
             )
 
     def start(self, name: str) -> PlaneWorker:

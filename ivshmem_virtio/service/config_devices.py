@@ -122,6 +122,10 @@ def _processors(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+Poll = Annotated[StrictStr | StrictInt, BeforeValidator(_poll)]
+Processors = Annotated[tuple[Annotated[StrictInt, Field(ge=0, le=4095)], ...], AfterValidator(_processors)]
+
+
 class BlkConfig(DeviceTable):
     """A block device over an image file or a host block device, or over nothing."""
 
@@ -140,8 +144,8 @@ class BlkConfig(DeviceTable):
     queues: Annotated[StrictInt, Field(ge=1, le=64)] = 1
     queue_size: QueueSize = 256
     serial: StrictStr | None = None
-    poll: Annotated[StrictStr | StrictInt, BeforeValidator(_poll)] = "adaptive"
-    cpus: Annotated[tuple[Annotated[StrictInt, Field(ge=0, le=4095)], ...], AfterValidator(_processors)] = ()
+    poll: Poll = "adaptive"
+    cpus: Processors = ()
     workers: Annotated[StrictInt, Field(ge=1, le=64)] = 1
     bytes_per_second: Annotated[StrictInt, Field(ge=1)] | None = None
     requests_per_second: Annotated[StrictInt, Field(ge=1)] | None = None
@@ -290,6 +294,8 @@ class NetConfig(DeviceTable):
     mac: MacAddress
     mtu: Annotated[StrictInt, Field(ge=68, le=65535)] | None = None
     queue_size: QueueSize = 256
+    poll: Poll | None = None
+    cpus: Processors | None = None
 
     @field_validator("queue_size")
     @classmethod

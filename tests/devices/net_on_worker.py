@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from ivshmem_virtio.core import Engine, PlaneWorker
 from tests.devices.net_guest import NetGuest
@@ -23,9 +24,7 @@ class NetOnWorker(NetGuest):
             assert found is not None
             worker, engine = found
             self.attached.append(found)
-            worker.attach(
-                engine, doorbells=[self.bells[index]], on_stopped=lambda index=index: self.stopped.append(index)
-            )
+            worker.attach(engine, doorbells=[self.bells[index]], on_stopped=partial(self.stopped.append, index))
 
     def let_go(self) -> None:
         """What the transport does before anything about a queue changes."""

@@ -11,7 +11,7 @@ import pytest
 
 from ivshmem_virtio.devices.blk import Blk, BlkOptionInvalid
 from ivshmem_virtio.devices.blk_image import ImageUnusable
-from ivshmem_virtio.devices.blk_plane import PlacementInvalid
+from ivshmem_virtio.devices.placement import PlacementInvalid
 from ivshmem_virtio.service.config import parse_config
 from ivshmem_virtio.service.config_devices import BlkConfig
 from ivshmem_virtio.service.config_errors import ConfigError
