@@ -235,3 +235,18 @@ def test_ports_on_another_loop_or_with_the_same_address_are_refused(
     with pytest.raises(ViaError, match="event loop"):
         NetGuest(PortNet("far", MACS[3], switch, other), window=WINDOW)
     other.close()
+
+
+def test_all_ports_of_a_switch_want_its_worker_in_one_place(switch: Switch, loop: asyncio.AbstractEventLoop) -> None:
+    def port(mac: bytes, poll: str | int | None) -> Net:
+        return Net("p", via={"switch": "lan"}, mac=mac.hex(":"), window=WINDOW, switch=switch, poll=poll)
+
+    first, silent, same, other = (port(mac, poll) for mac, poll in zip(MACS, [50, None, 50, "never"], strict=True))
+    for device in (first, silent, same):
+        device.open(loop)
+    with pytest.raises(ViaError, match="poll and cpus differ"):
+        other.open(loop)
+    for device in (first, silent, same):
+        device.close()
+    other.open(loop)
+    other.close()
