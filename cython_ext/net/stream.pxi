@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 # Turns of a unix stream socket, in which each frame comes after its length in four big-endian bytes.
 #
-# Linux puts what one system call sends into such a socket as a whole or not at all, up to 32 KiB. Pieces of that size end
-# where a frame ends: so a process that is killed has not sent part of a frame, and a reader who takes what is there never
-# finds half a length. passt of 2023 drops such a half and takes the middle of a frame for the next length from then on.
-# Chains are returned once they were sent: a process that is killed in between has its successor send them again.
+# Linux puts what one system call sends into such a socket as a whole or not at all, up to 32 KiB. Pieces of that size
+# end where a frame ends: so a process that is killed has not sent part of a frame, and a reader who takes what is there
+# never finds half a length. passt of 2023 drops such a half and takes the middle of a frame for the next length from
+# then on. Chains are returned once they were sent: a process that is killed in between has its successor send them
+# again.
 
 cdef extern from "<sys/socket.h>" nogil:
     struct msghdr:
