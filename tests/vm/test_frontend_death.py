@@ -123,6 +123,7 @@ def test_guests_that_die(site: Site, service: ServiceProcess, boot: BootGuest) -
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1500)
 def test_twenty_crashes_in_a_row(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
     guest = boot(doorbells=site.doorbells("web"), cpus=2, clean_log=False, append=AT_ONCE)
     for number in range(LONG_CRASHES):
