@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ivshmem_virtio.bench.loaded_disk import QUEUE_SIZE, LoadedDisk
 from ivshmem_virtio.bench.own_service import Driven, driven, guest, guest_text, service, service_text
+from ivshmem_virtio.link.layout import PAGE_SIZE, round_up
 from ivshmem_virtio.transport.driver.blk import BlkFeature
 from ivshmem_virtio.transport.features import Feature
 
@@ -57,7 +58,8 @@ def _loaded(disk: Driven, name: str, features: int, room: int) -> LoadedDisk:
     transport.negotiate(features | BlkFeature.FLUSH)
     queue = transport.setup_queue(0)
     kick = disk.kick()
-    base = transport.pool.allocate(room)
+    # O_DIRECT takes no memory that is not aligned as the storage wants it; guests give out whole pages.
+    base = round_up(transport.pool.allocate(room + PAGE_SIZE), PAGE_SIZE)
     capacity = int.from_bytes(transport.read_config(0, 8), "little") * SECTOR
     transport.ready()
     return LoadedDisk(name, queue.ring, kick, disk.call(queue), base, room, capacity)
