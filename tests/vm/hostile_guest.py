@@ -33,8 +33,18 @@ again 'cat /sys/kernel/debug/virtio_ivshmem/*/state' &
 again '{ while echo still here; do sleep 0.05; done; sleep 1; } > /run/terminal' &
 """
 
-ENOUGH = "touch /run/enough"
+ENOUGH = "touch /run/enough; n=0; while pgrep -x dd && [ $n -lt 60 ]; do n=$((n + 1)); sleep 1; done"
 """Ends the traffic, as soon as nobody waits for a device."""
+
+# Linux gives a disk that comes while somebody still has its predecessor open the next name. Here the predecessor's last
+# user may be a `dd` that is just being told of an error.
+DISK_AGAIN = """
+[ -b /dev/vda ] || [ ! -b /dev/vdb ] || {
+    link=$(basename "$(dirname "$(readlink -f /sys/block/vdb/device)")")
+    echo "$link" > /sys/bus/auxiliary/drivers/virtio_ivshmem.link/unbind
+    echo "$link" > /sys/bus/auxiliary/drivers/virtio_ivshmem.link/bind
+}
+"""
 
 # What stock drivers say about a device that talks nonsense, and what I/O on it comes to. None of it is a fault of the
 # kernel; whatever else `trouble` finds is.

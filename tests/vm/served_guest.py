@@ -45,7 +45,11 @@ vectors = 16
 # The same behind a foreign server, which has no switch to offer.
 ALONE = GUEST.replace("via = {{ switch", "via = {{ stream").replace('"lan" }}', '"no-peer.sock" }}')
 
-READY = "[ -b /dev/vda ] && [ -c /dev/hvc0 ] && [ -c /dev/hwrng ] && [ -d /sys/class/net/eth0 ]"
+READY = " && ".join(
+    f"{{ [ {test} {path} ] || {{ echo no {path}; false; }}; }}"
+    for test, path in (("-b", "/dev/vda"), ("-c", "/dev/hvc0"), ("-c", "/dev/hwrng"), ("-d", "/sys/class/net/eth0"))
+)
+"""Every device is there; else says which is not."""
 
 
 class Site:
