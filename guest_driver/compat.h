@@ -40,4 +40,11 @@
 #define FIND_VQS_CONTEXT(i) (contexts ? contexts[i] : false)
 #endif
 
+/* What the core sets when a driver's probe (or restore) is over, and clears before its remove (or freeze). */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#define DRIVER_IS_SET_UP(vdev) READ_ONCE((vdev)->config_core_enabled)
+#else
+#define DRIVER_IS_SET_UP(vdev) READ_ONCE((vdev)->config_enabled)
+#endif
+
 #endif

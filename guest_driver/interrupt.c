@@ -4,9 +4,11 @@
  * Handlers always say "handled": a peer that rings for nothing must not get the vector switched off.
  */
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
 #include <linux/virtio_ring.h>
 
 #include "accounting.h"
+#include "compat.h"
 #include "link.h"
 #include "queue.h"
 #include "window.h"
@@ -56,6 +58,17 @@ static bool driver_is_ready(const struct ivshmem_link *link)
 	return READ_ONCE(link->status) & VIRTIO_CONFIG_S_DRIVER_OK;
 }
 
+/*
+ * Linux' console driver says that it is ready before it fills its receive queue, and until its port is listed it empties
+ * that queue without the lock under which it fills it. What a device sends so early would ruin its free descriptors.
+ */
+static bool is_too_early(const struct ivshmem_queue *queue)
+{
+	const struct virtio_device *vdev = queue->vq->vdev;
+
+	return vdev->id.device == VIRTIO_ID_CONSOLE && !DRIVER_IS_SET_UP(vdev);
+}
+
 /* Looks for used buffers, from the interrupt or because time has passed. True: the driver got something to do. */
 static bool look(struct ivshmem_queue *queue)
 {
@@ -63,7 +76,8 @@ static bool look(struct ivshmem_queue *queue)
 	bool news = false;
 
 	spin_lock_irqsave(&queue->lock, flags);
-	if (queue->live && driver_is_ready(queue->link) && ivshmem_peer_is_ours(queue->link)) {
+	if (queue->live && driver_is_ready(queue->link) && !is_too_early(queue) &&
+	    ivshmem_peer_is_ours(queue->link)) {
 		if (vector_is_shared(queue))
 			clear_event_byte(queue);
 		else if (queue->shared)
