@@ -190,6 +190,9 @@ cdef int packed_device_enable(device_ring *queue) noexcept nogil:
     # Full barrier between our event word and the second look at the ring. Pairs with the one between the driver's
     # flags and its look at our event word: a chain added meanwhile is notified, or seen here.
     iv_fence()
+    # A stand-in that had the ring while we stood still has gone on to other slots: nothing would ever come up in ours.
+    if not owns_ring(queue):
+        return -1
     return packed_device_pending(queue)
 
 

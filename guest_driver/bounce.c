@@ -174,21 +174,15 @@ static void free_shared(struct ivshmem_link *link, dma_addr_t address)
 	atomic64_inc(&ivshmem_accounting.coherent_freed);
 }
 
-static bool is_split_ring(const struct ivshmem_link *link)
-{
-	return ivshmem_placement_is_making(link) &&
-	       !__virtio_test_bit(&link->registered->vdev, VIRTIO_F_RING_PACKED);
-}
-
-/* The core gets a split ring in memory of our own at the address of the one in the window: see private_ring.h. */
+/* The core gets a ring in memory of our own at the address of the one in the window: see private_ring.h. */
 void *ivshmem_bounce_allocate(struct ivshmem_link *link, size_t size, dma_addr_t *address)
 {
 	void *shared = allocate_shared(link, size, address);
 	void *private;
 
-	if (!shared || !is_split_ring(link))
+	if (!shared || !ivshmem_placement_is_making(link))
 		return shared;
-	private = kvzalloc(size, GFP_KERNEL);
+	private = ivshmem_placement_make_private(link, size, *address);
 	if (!private)
 		free_shared(link, *address);
 	return private;
@@ -197,6 +191,6 @@ void *ivshmem_bounce_allocate(struct ivshmem_link *link, size_t size, dma_addr_t
 void ivshmem_bounce_free(struct ivshmem_link *link, void *memory, dma_addr_t address)
 {
 	if (memory != link->window + address)
-		kvfree(memory);
+		ivshmem_placement_free_private(link, memory);
 	free_shared(link, address);
 }

@@ -67,6 +67,7 @@ static struct ivshmem_link *make_link(struct ivshmem_function *function, unsigne
 	mutex_init(&link->table);
 	spin_lock_init(&link->event_lock);
 	spin_lock_init(&link->standin_lock);
+	spin_lock_init(&link->placement.lock);
 	INIT_DELAYED_WORK(&link->watch, ivshmem_watch);
 	INIT_WORK(&link->registration, ivshmem_registration);
 	INIT_WORK(&link->removal, removal);

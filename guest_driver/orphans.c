@@ -5,8 +5,6 @@
  * empties its rings, and takes what it finds for buffers of its own: it frees those characters once more, and whatever
  * they contain for pages and devices. Between the two it resets the device, and that is ours: so we take out of the
  * ring what is not the driver's.
- *
- * A packed ring is left as it is, since its descriptors do not say what it has.
  */
 #include <linux/io.h>
 #include <linux/mm.h>
@@ -27,18 +25,6 @@ struct contents {
 	unsigned int mapped_count;
 	unsigned int own_count;
 };
-
-static void note_mapped(struct ivshmem_queue *queue, struct contents *contents)
-{
-	unsigned int i;
-
-	for (i = 0; i < queue->ring.size; i++) {
-		phys_addr_t original = ivshmem_ring_original(queue, i);
-
-		if (original)
-			contents->mapped[contents->mapped_count++] = original;
-	}
-}
 
 /* The characters of a terminal are their own token. That of the driver's buffers is what describes them. */
 static bool is_characters(const struct contents *contents, void *token)
@@ -82,12 +68,12 @@ static void put_back(struct ivshmem_queue *queue, const struct contents *content
 static void sort_out(struct ivshmem_queue *queue)
 {
 	struct contents contents = {
-		.mapped = kvcalloc(queue->ring.size, sizeof(*contents.mapped), GFP_KERNEL),
+		.mapped = kvcalloc(2 * queue->ring.size, sizeof(*contents.mapped), GFP_KERNEL),
 		.own = kvcalloc(queue->ring.size, sizeof(*contents.own), GFP_KERNEL),
 	};
 
 	if (contents.mapped && contents.own) {
-		note_mapped(queue, &contents);
+		contents.mapped_count = ivshmem_ring_originals(queue, contents.mapped);
 		take_out(queue, &contents);
 		put_back(queue, &contents);
 	}

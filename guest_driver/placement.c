@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Hands out the ring blocks that the back-end placed: see placement.h. */
 #include <linux/align.h>
+#include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/slab.h>
 #include <linux/string.h>
 
 #include "link.h"
@@ -86,6 +88,71 @@ void *ivshmem_placement_allocate(struct ivshmem_link *link, size_t size, dma_add
 	memset(link->window + at, 0, size);
 	*address = at;
 	return link->window + at;
+}
+
+struct private_memory {
+	struct hlist_node node;
+	u64 address;
+	void *memory;
+};
+
+/* Zeroed memory that stands for what is at that address of the window. */
+void *ivshmem_placement_make_private(struct ivshmem_link *link, size_t size, u64 address)
+{
+	struct ivshmem_placement *placement = &link->placement;
+	struct private_memory *made = kmalloc(sizeof(*made), GFP_KERNEL);
+	void *memory = kvzalloc(size, GFP_KERNEL);
+
+	if (!made || !memory) {
+		kfree(made);
+		kvfree(memory);
+		return NULL;
+	}
+	made->address = address;
+	made->memory = memory;
+	spin_lock(&placement->lock);
+	hlist_add_head(&made->node, &placement->private);
+	spin_unlock(&placement->lock);
+	return memory;
+}
+
+void ivshmem_placement_free_private(struct ivshmem_link *link, void *memory)
+{
+	struct ivshmem_placement *placement = &link->placement;
+	struct private_memory *at, *found = NULL;
+
+	spin_lock(&placement->lock);
+	hlist_for_each_entry(at, &placement->private, node) {
+		if (at->memory != memory)
+			continue;
+		found = at;
+		hlist_del(&at->node);
+		break;
+	}
+	spin_unlock(&placement->lock);
+	kfree(found);
+	kvfree(memory);
+}
+
+/*
+ * What the core has in the place of that address, or NULL. While a ring is made anew there may be two of them, and the
+ * newer one counts, unless it was freed again because the ring could not be made.
+ */
+void *ivshmem_placement_memory(struct ivshmem_link *link, u64 address)
+{
+	struct ivshmem_placement *placement = &link->placement;
+	struct private_memory *at;
+	void *memory = NULL;
+
+	spin_lock(&placement->lock);
+	hlist_for_each_entry(at, &placement->private, node) {
+		if (at->address != address)
+			continue;
+		memory = at->memory;
+		break;
+	}
+	spin_unlock(&placement->lock);
+	return memory;
 }
 
 /* Everything below the header's size belongs to the back-end; only its ring blocks were ever handed out there. */

@@ -103,11 +103,14 @@
 #define QUEUE_LINE_OWNER		0x00
 #define QUEUE_LINE_RING_OFFSET		0x08
 #define QUEUE_LINE_RING_LENGTH		0x10
+#define QUEUE_LINE_ANSWERED_POSITION	0x18
+#define QUEUE_LINE_ANSWERED_OWNER	0x1c
 
 #define CAPABILITY_PLACED_RINGS		(1U << 0)
 #define CAPABILITY_RESUME		(1U << 1)
 #define CAPABILITY_SIZED_TRANSACTIONS	(1U << 2)
 #define CAPABILITY_EVENT_BYTES		(1U << 3)
+#define CAPABILITY_ANSWERED_POSITION	(1U << 4)
 
 /* Owner word: who has the used ring, and how often it changed hands */
 #define OWNER_MASK			3

@@ -35,7 +35,7 @@ bool ivshmem_settle_knows(const struct ivshmem_link *link)
 	case VIRTIO_ID_CONSOLE:
 	case VIRTIO_ID_NET:
 	case VIRTIO_ID_RNG:
-		return !__virtio_test_bit(&link->registered->vdev, VIRTIO_F_RING_PACKED);
+		return true;
 	default:
 		return false;
 	}

@@ -58,19 +58,22 @@ static bool is_away_for_long(const struct ivshmem_link *link)
 	return is_known_away(link) || (!ivshmem_peer_present(link) && ivshmem_peer_absent_for(link, patience));
 }
 
-/* NULL: a back-end of revision 1, whose rings nobody else ever writes. */
-static __le32 *owner_word(const struct ivshmem_queue *queue)
+/* NULL: a back-end whose rings nobody else may write, since it would not find out. */
+static u8 *queue_line(const struct ivshmem_queue *queue)
 {
 	const struct ivshmem_header *header = &queue->link->peer.header;
 	u32 lines = header->extension + EVENT_BYTES + ALIGN(header->queue_count, EXTENSION_LINE);
 
 	if (!header->extension || queue->index >= header->queue_count)
 		return NULL;
-	return (__le32 *)(queue->link->window + lines + queue->index * EXTENSION_LINE + QUEUE_LINE_OWNER);
+	if (queue->ring.packed && !ivshmem_peer_can(queue->link, CAPABILITY_ANSWERED_POSITION))
+		return NULL;
+	return queue->link->window + lines + queue->index * EXTENSION_LINE;
 }
 
-static bool change_owner(__le32 *word, u32 from, u32 owner)
+static bool change_owner(u8 *line, u32 from, u32 owner)
 {
+	__le32 *word = (__le32 *)(line + QUEUE_LINE_OWNER);
 	u32 to = ((from & ~OWNER_MASK) + OWNER_CHANGE) | owner;
 
 	return cmpxchg(word, cpu_to_le32(from), cpu_to_le32(to)) == cpu_to_le32(from);
@@ -82,22 +85,36 @@ static bool change_owner(__le32 *word, u32 from, u32 owner)
  */
 static bool take_ring(struct ivshmem_queue *queue, u32 *taken)
 {
-	__le32 *word = owner_word(queue);
+	u8 *line = queue_line(queue);
 	u32 found;
 
-	if (!word)
+	if (!line)
 		return false;
-	found = le32_to_cpu(READ_ONCE(*word));
+	found = shared_read32(line, QUEUE_LINE_OWNER);
 	virt_mb();
-	if (!is_away(queue->link) || !change_owner(word, found, OWNER_FRONTEND))
+	if (!is_away(queue->link) || !change_owner(line, found, OWNER_FRONTEND))
 		return false;
 	*taken = ((found & ~OWNER_MASK) + OWNER_CHANGE) | OWNER_FRONTEND;
 	return true;
 }
 
+/*
+ * A used index tells the back-end that everything up to it was answered. A packed ring has none, so it is told where to
+ * go on, and from when that is: only a word newer than the one it knows of counts.
+ */
+static void tell_position(struct ivshmem_queue *queue, u32 taken, u16 position)
+{
+	u8 *line = queue_line(queue);
+
+	if (!queue->ring.packed)
+		return;
+	shared_write32(line, QUEUE_LINE_ANSWERED_POSITION, position);
+	shared_publish32(line, QUEUE_LINE_ANSWERED_OWNER, taken);
+}
+
 static void give_ring_back(struct ivshmem_queue *queue, u32 taken)
 {
-	change_owner(owner_word(queue), taken, OWNER_NOBODY);
+	change_owner(queue_line(queue), taken, OWNER_NOBODY);
 }
 
 /* One pass: everything is answered, or nothing. It waits for nobody. */
@@ -106,6 +123,7 @@ static bool stand_in(struct ivshmem_queue *queue, enum ivshmem_answer how)
 	struct ivshmem_link *link = queue->link;
 	unsigned int answered;
 	unsigned long flags;
+	u16 position;
 	u32 taken;
 
 	spin_lock_irqsave(&link->standin_lock, flags);
@@ -113,7 +131,8 @@ static bool stand_in(struct ivshmem_queue *queue, enum ivshmem_answer how)
 		spin_unlock_irqrestore(&link->standin_lock, flags);
 		return false;
 	}
-	answered = ivshmem_ring_answer_as_owner(queue, how);
+	if (ivshmem_ring_answer_as_owner(queue, how, &answered, &position))
+		tell_position(queue, taken, position);
 	give_ring_back(queue, taken);
 	link->standin_passes++;
 	if (how == ANSWER_EMPTY)

@@ -176,7 +176,7 @@ static int finalize_features(struct virtio_device *vdev)
 
 	choose_transport_features(vdev);
 	features = vdev->features;
-	if (link->event_index && !__virtio_test_bit(vdev, VIRTIO_F_RING_PACKED)) {
+	if (link->event_index) {
 		/* Between the peer and us: the core is to notify us of everything, and we decide whom to ring. */
 		features |= BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
 		__virtio_clear_bit(vdev, VIRTIO_RING_F_EVENT_IDX);

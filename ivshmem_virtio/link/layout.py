@@ -132,6 +132,8 @@ class QueueLine(IntEnum):
     IN_FLIGHT = 0x04
     RING_OFFSET = 0x08
     RING_LENGTH = 0x10
+    ANSWERED_POSITION = 0x18
+    ANSWERED_OWNER = 0x1C
 
 
 class Capability(IntFlag):
@@ -141,6 +143,7 @@ class Capability(IntFlag):
     RESUME = 1 << 1
     SIZED_TRANSACTIONS = 1 << 2
     EVENT_BYTES = 1 << 3
+    ANSWERED_POSITION = 1 << 4
 
 
 class Owner(IntEnum):
@@ -158,6 +161,11 @@ OWNER_BITS = 2
 def owner_of(word: int) -> int:
     """Whom an owner word names; a number that is not in ``Owner`` is the other side's nonsense."""
     return word & (1 << OWNER_BITS) - 1
+
+
+def owner_changes(word: int, since: int) -> int:
+    """How often the ring has changed hands from owner word ``since`` to ``word``; an earlier one is far ahead."""
+    return ((word >> OWNER_BITS) - (since >> OWNER_BITS)) & (1 << 32 - OWNER_BITS) - 1
 
 
 def next_owner_word(word: int, owner: Owner) -> int:

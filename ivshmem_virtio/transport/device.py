@@ -199,7 +199,7 @@ class DeviceTransport:
         for state in self._queues:
             if kept.restore_queue(state):
                 try:
-                    self._open(state, resume=True, answered=state.found_owner != kept.ring_owner(state.index))
+                    self._open(state, resume=True, kept_owner=kept.ring_owner(state.index))
                 except (RingViolation, OutsideWindow) as found:
                     violation = found
         return violation
@@ -410,11 +410,11 @@ class DeviceTransport:
     def open_ring(self, state: QueueState) -> None:
         self._open(state)
 
-    def _open(self, state: QueueState, *, resume: bool = False, answered: bool = False) -> None:
+    def _open(self, state: QueueState, *, resume: bool = False, kept_owner: int = 0) -> None:
         """Raises RingViolation and OutsideWindow where the ring is not as it must be."""
         record = self._kept.ring_record(state.index) if self._kept is not None else None
         ring = state.build(
-            self.link.window, self.features, self.registers.layout.end, record, resume=resume, answered=answered
+            self.link.window, self.features, self.registers.layout.end, record, resume=resume, kept_owner=kept_owner
         )
         if self._trace is not None:
             self._trace.follow(state.index, ring)

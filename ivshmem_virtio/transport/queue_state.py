@@ -77,17 +77,19 @@ class QueueState:
         record: tuple[Window, int] | None = None,
         *,
         resume: bool = False,
-        answered: bool = False,
+        kept_owner: int = 0,
     ) -> DeviceQueue:
         """The ring as the driver placed it; raises RingViolation or OutsideWindow when it may not lie there.
 
-        ``record``: where the ring keeps what is in flight, ``resume``: to go on from what stands there, ``answered``:
-        which the front-end's stand-in may have answered meanwhile.
+        ``record``: where the ring keeps what is in flight, ``resume``: to go on from what stands there, which
+        the front-end's stand-in may have answered since the owner word was ``kept_owner``.
         """
         where, offset = record or (None, 0)
         share = self.share
         if not self.hold():
             raise RingNotFree(f"queue {self.index}: its used ring belongs to the driver's stand-in")
+        answered = resume and self.found_owner != kept_owner
+        answered_at = share.answered_at(kept_owner, self.size) if answered and self.packed and share else None
         return DeviceQueue(
             window,
             self.size,
@@ -102,6 +104,7 @@ class QueueState:
             record_offset=offset,
             resume=resume,
             answered=answered,
+            answered_at=answered_at,
             owner=share.owner if share is not None else 0,
             owner_word=share.word if share is not None else 0,
             hint=share.hint if share is not None else 0,

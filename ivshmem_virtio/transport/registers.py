@@ -17,7 +17,9 @@ from ivshmem_virtio.link.layout import (
 from ivshmem_virtio.link.registers import RegisterMap
 from ivshmem_virtio.transport.queue_state import QueueState
 
-OFFERED_CAPABILITIES = Capability.HOST_PLACED_RINGS | Capability.SIZED_TRANSACTIONS | Capability.EVENT_BYTES
+OFFERED_CAPABILITIES = (
+    Capability.HOST_PLACED_RINGS | Capability.SIZED_TRANSACTIONS | Capability.EVENT_BYTES | Capability.ANSWERED_POSITION
+)
 
 
 class Registers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import RingViolation
-from ivshmem_virtio.link.layout import Owner, QueueLine, next_owner_word, owner_of
+from ivshmem_virtio.link.layout import Owner, QueueLine, next_owner_word, owner_changes, owner_of
 
 TRIES = 4
 """The word changes under us only where a stand-in comes or goes at the same instant."""
@@ -13,6 +13,10 @@ TRIES = 4
 
 class RingNotFree(RingViolation):
     """The front-end's stand-in has a used ring that the back-end is to write (docs/protocol.md, 7)."""
+
+
+class AnsweredPositionInvalid(RingViolation):
+    """The front-end's stand-in says that it has answered up to a slot that the ring does not have."""
 
 
 class RingShare:
@@ -26,6 +30,7 @@ class RingShare:
         self.found = 0
         """What stood there when it was taken."""
         self._window = window
+        self._line = line
 
     def take(self) -> bool:
         """Become the owner, unless the stand-in is: a predecessor that died has left its own word."""
@@ -39,6 +44,21 @@ class RingShare:
                 return True
         return False
 
+    def answered_at(self, kept: int, size: int) -> int | None:
+        """Up to which position of a packed ring of ``size`` slots a stand-in has answered since the owner word was
+        ``kept``; None = none has. Only after ``take``. Raises AnsweredPositionInvalid.
+        """
+        answered = self._window.load32(self._line + QueueLine.ANSWERED_OWNER)
+        position = self._window.load32(self._line + QueueLine.ANSWERED_POSITION) & 0xFFFF
+        if not 0 < owner_changes(answered, kept) <= owner_changes(self.found, kept):
+            return None
+        if position & 0x7FFF >= size:
+            raise AnsweredPositionInvalid(
+                f"the driver's stand-in has answered up to slot {position & 0x7FFF} of a ring of {size}"
+                " (docs/protocol.md, 7)"
+            )
+        return position
+
     def give_back(self) -> None:
         """Let go of the ring, if it is ours still."""
         if self.word:
@@ -50,3 +70,4 @@ class RingShare:
         """Nobody's, whatever stands there; only while no front-end is at work."""
         if self._window.load32(self.owner):
             self._window.store32(self.owner, 0)
+            self._window.store32(self._line + QueueLine.ANSWERED_OWNER, 0)

@@ -39,7 +39,7 @@ def published() -> Window:
     window.store32(Header.SIZE, MAP.reserved)
     window.store16(Header.EXT_OFFSET, LINE // 64)
     window.store32(LINE + BackendLine.LENGTH, MAP.end - LINE)
-    window.store32(LINE + BackendLine.CAPABILITIES, 0xFFFFFFF1)
+    window.store32(LINE + BackendLine.CAPABILITIES, 0xFFFFFFE1)
     window.store64(LINE + BackendLine.EPOCH, 5)
     window.store32(LINE + BackendLine.CONFIG_LENGTH, 20)
     window.store16(LINE + BackendLine.QUEUE_COUNT, 2)

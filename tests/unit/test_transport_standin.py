@@ -9,12 +9,17 @@ from collections.abc import Iterator
 import pytest
 
 from ivshmem_virtio.link.layout import Owner, QueueLine, State, next_owner_word, owner_of
-from ivshmem_virtio.transport.device import STANDIN_SECONDS
+from ivshmem_virtio.transport.device import MOST_TRIES, STANDIN_SECONDS
 from ivshmem_virtio.transport.driver.errors import EpochChanged
 from ivshmem_virtio.transport.features import Status
+from ivshmem_virtio.transport.kept_layout import QueueRecord
 from ivshmem_virtio.transport.kept_link import KeptLink
 
+from .test_transport_packed import KeptPackedBench
 from .test_transport_resume import QUEUES, KeptBench
+
+WRAP, SLOT = 0x8000, 0x7FFF
+NEXT, AVAIL, USED_BITS = 1, 1 << 7, 1 << 7 | 1 << 15
 
 
 class StandinBench(KeptBench):
@@ -45,6 +50,33 @@ class StandinBench(KeptBench):
         )
 
     def answer_all(self) -> None:
+        """One pass, in the layout of the ring."""
+        if self.mirror.packed:
+            self.answer_packed()
+        else:
+            self.answer_split()
+
+    def answer_packed(self) -> None:
+        """Chains were taken in their order. Where the back-end goes on stands in the queue's line."""
+        record = KeptLink(self.memory.window, 0x40, QUEUES).ring_record(0)[1]
+        window, size = self.pair.frontend.window, self.memory.window.load32(record + 4)
+        desc = self.memory.window.load64(record + 8)
+        position = self.memory.window.load16(record + QueueRecord.USED_POSITION)
+        while window.load16(desc + 16 * (position & SLOT) + 14) & USED_BITS == available(position):
+            first, last = position, position
+            while window.load16(desc + 16 * (last & SLOT) + 14) & NEXT:
+                last = step(last, size)
+            window.store32(desc + 16 * (first & SLOT) + 8, 0)
+            window.store16(desc + 16 * (first & SLOT) + 14, USED_BITS if first & WRAP else 0)
+            position = step(last, size)
+        self.tell(position)
+
+    def tell(self, position: int, owner: int | None = None) -> None:
+        line = self.device.registers.layout.queue_line(0)
+        self.pair.frontend.window.store32(line + QueueLine.ANSWERED_POSITION, position)
+        self.pair.frontend.window.store32(line + QueueLine.ANSWERED_OWNER, self.word if owner is None else owner)
+
+    def answer_split(self) -> None:
         """One pass, as long as the ring has not gone round: chains were taken in their order."""
         record = KeptLink(self.memory.window, 0x40, QUEUES).ring_record(0)[1]
         window, load = self.pair.frontend.window, self.memory.window.load64
@@ -60,9 +92,28 @@ class StandinBench(KeptBench):
         self.loop.run_until_complete(asyncio.sleep(seconds))
 
 
+class PackedStandinBench(StandinBench, KeptPackedBench):
+    """The same with packed rings."""
+
+
+def step(position: int, size: int) -> int:
+    return position + 1 if (position & SLOT) + 1 < size else position & WRAP ^ WRAP
+
+
+def available(position: int) -> int:
+    return AVAIL if position & WRAP else USED_BITS ^ AVAIL
+
+
+@pytest.fixture(params=[StandinBench, PackedStandinBench], ids=["split", "packed"])
+def bench(request: pytest.FixtureRequest) -> Iterator[StandinBench]:
+    made: StandinBench = request.param()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def bench() -> Iterator[StandinBench]:
-    made = StandinBench()
+def packed_bench() -> Iterator[StandinBench]:
+    made = PackedStandinBench()
     yield made
     made.close()
 
@@ -199,3 +250,91 @@ def test_what_a_driver_that_is_gone_left_in_the_word(bench: StandinBench) -> Non
     assert bench.word == 0
     bench.bring_up()
     assert bench.ask(b"on") == b"no"
+
+
+def test_answered_again_and_again_around_a_packed_ring(packed_bench: StandinBench) -> None:
+    bench = packed_bench
+    bench.bring_up()
+    epoch = bench.device.epoch
+    ring = bench.driver.queues[0]
+    for turn in range(12):
+        assert bench.ask(b"on") == b"no"
+        bench.die()
+        requests = [ring.submit([b"ab"], [2]) for _ in range(1 + turn % 3)]
+        ring.kick()
+        for empty in range(2):
+            bench.take()
+            if not empty:
+                bench.answer_all()
+            bench.give_back()
+        bench.start()
+        assert [bench.driver.complete(ring, request).data for request in requests] == [b""] * len(requests)
+    assert bench.device.epoch == epoch
+    assert bench.device.status & Status.NEEDS_RESET == 0
+
+
+def test_a_stand_in_that_found_a_packed_ring_broken(packed_bench: StandinBench) -> None:
+    """It had the word, and answered nothing: what an earlier one has told does not count for this absence."""
+    bench = packed_bench
+    bench.bring_up()
+    for request in ("first", "second"):
+        bench.die()
+        bench.take()
+        if request == "first":
+            bench.answer_all()
+        bench.give_back()
+        submitted = bench.driver.queues[0].submit([request.encode()], [8])
+        bench.driver.queues[0].kick()
+        bench.start()
+        assert bench.driver.complete(bench.driver.queues[0], submitted).data == request[::-1].encode()
+
+
+def test_a_back_end_killed_while_it_goes_on_behind_a_stand_in(packed_bench: StandinBench) -> None:
+    """Its successor finds a newer word, and an answer from before that."""
+    bench = packed_bench
+    bench.bring_up()
+    epoch = bench.device.epoch
+    bench.die()
+    request = bench.driver.queues[0].submit([b"ab"], [2])
+    bench.driver.queues[0].kick()
+    bench.take()
+    bench.answer_all()
+    bench.give_back()
+    for stores in range(40):
+        bench.memory.left = stores
+        bench.start()
+        if bench.running:
+            break
+    assert bench.running
+    assert bench.deaths > 1, "it was killed while it came back"
+    assert bench.driver.complete(bench.driver.queues[0], request).data == b""
+    assert bench.ask(b"next") == b"txen"
+    assert bench.device.epoch == epoch or bench.deaths > MOST_TRIES
+
+
+@pytest.mark.parametrize("position", [16, 0x8010, 0xFFFF])
+def test_a_position_outside_of_a_packed_ring(packed_bench: StandinBench, position: int) -> None:
+    bench = packed_bench
+    bench.bring_up()
+    bench.die()
+    bench.take()
+    bench.tell(position)
+    bench.give_back()
+    bench.start()
+    assert bench.device.status & Status.NEEDS_RESET
+
+
+@pytest.mark.parametrize("owner", [0, 1, 0xFFFFFFFE])
+def test_a_position_of_another_absence(packed_bench: StandinBench, owner: int) -> None:
+    """An answered position counts only from the absence it was told in."""
+    bench = packed_bench
+    bench.bring_up()
+    bench.die()
+    request = bench.driver.queues[0].submit([b"ab"], [2])
+    bench.driver.queues[0].kick()
+    bench.take()
+    bench.tell(5, owner)
+    bench.give_back()
+    bench.start()
+    assert bench.driver.complete(bench.driver.queues[0], request).data == b"ba"
+    assert bench.device.status & Status.NEEDS_RESET == 0
