@@ -28,7 +28,7 @@ class FailingDevice:
     def __init__(self, name: str, device_id: int, kept: KeptLink, window: int) -> None:
         self.name = name
         self.device_id = device_id
-        self.features = kept.offered & ~Feature.RING_PACKED
+        self.features = kept.offered & ~int(Feature.RING_PACKED)
         self.packed = bool(kept.offered & Feature.RING_PACKED)
         self.queue_sizes: Sequence[int] = kept.queue_sizes
         self.config = kept.config

@@ -242,13 +242,13 @@ def fitting_queue_size(name: str, wanted: int, window: int) -> int:
 def with_dependencies(accepted: int) -> int:
     """``accepted`` without the bits whose precondition is missing (5.1.3.1): never act on half an offload."""
     if not accepted & Feature.CSUM:
-        accepted &= ~(Feature.HOST_TSO4 | Feature.HOST_TSO6)
+        accepted &= ~int(Feature.HOST_TSO4 | Feature.HOST_TSO6)
     if not accepted & Feature.GUEST_CSUM:
-        accepted &= ~(Feature.GUEST_TSO4 | Feature.GUEST_TSO6)
+        accepted &= ~int(Feature.GUEST_TSO4 | Feature.GUEST_TSO6)
     if not accepted & (Feature.HOST_TSO4 | Feature.HOST_TSO6):
-        accepted &= ~Feature.HOST_ECN
+        accepted &= ~int(Feature.HOST_ECN)
     if not accepted & (Feature.GUEST_TSO4 | Feature.GUEST_TSO6):
-        accepted &= ~Feature.GUEST_ECN
+        accepted &= ~int(Feature.GUEST_ECN)
     return accepted
 
 

@@ -73,7 +73,7 @@ class Target:
         self._shape = shape_of(self.backend)
         offered = self._read_features()
         self.packed = packed and bool(offered & Feature.RING_PACKED)
-        self.offered = offered if self.packed else offered & ~Feature.RING_PACKED
+        self.offered = offered if self.packed else offered & ~int(Feature.RING_PACKED)
         self.places = self._look_at_queues()
 
     # -- being let in -------------------------------------------------------------------------------------------------
