@@ -152,8 +152,8 @@ cdef void stream_skip(net_line *line, uint32_t vectors) noexcept nogil:
 cdef bint stream_send(net_line *line) noexcept nogil:
     """One system call; whether it sent something."""
     cdef net_port *port = line.port
-    cdef uint32_t vectors
-    cdef uint64_t bytes
+    cdef uint32_t vectors = 0
+    cdef uint64_t bytes = 0
     cdef uint32_t end = stream_piece(line, &vectors, &bytes)
     cdef msghdr message
     cdef ssize_t sent
