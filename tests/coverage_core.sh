@@ -19,5 +19,6 @@ settings=(--rcfile=cython_ext/coverage.ini --data-file=coverage.data)
 # Stepping through every instruction of a traced build takes for ever, and reaches no further line.
 "${coverage[@]}" run "${settings[@]}" -m pytest -q -p no:cacheprovider \
     -k "not every_instant and not [python]" tests/unit/test_window.py tests/unit/test_split_*.py \
-    tests/unit/test_packed_*.py tests/unit/test_plane_worker.py tests/unit/test_blk_requests.py
+    tests/unit/test_packed_*.py tests/unit/test_plane_worker.py tests/unit/test_blk_requests.py \
+    tests/unit/test_blk_uring.py tests/unit/test_transport_packed.py tests/unit/test_transport_standin.py
 "${coverage[@]}" report "${settings[@]}" --fail-under=95

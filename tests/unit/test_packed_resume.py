@@ -7,7 +7,12 @@ import pytest
 
 from ivshmem_virtio.core import Chain, DeviceQueue
 from ivshmem_virtio.errors import BufferIdInFlight, BufferOutsideWindow, KeptChainDamaged, UsedPositionChanged
-from ivshmem_virtio.transport.kept_layout import InFlightRecord, QueueRecord
+from ivshmem_virtio.transport.kept_layout import (
+    IN_FLIGHT_RECORD_SIZE,
+    QUEUE_RECORD_SIZE,
+    InFlightRecord,
+    QueueRecord,
+)
 
 from .packed_rig import AVAIL, BUFFER, DESC, FLAGS, INDIRECT, NEXT, RECORD, START, TABLE, USED, WRITE, KeptRing
 from .single_step import every_instant
@@ -50,6 +55,26 @@ def test_what_is_in_flight_comes_again_in_its_order_before_what_is_new() -> None
     found = chains(second)
     assert [(chain.head, chain.again) for chain in found] == [(5, True), (2, True), (0, False), (7, False)]
     assert [chain.sequence for chain in found] == [1, 2, 4, 5]
+
+
+def test_a_batch_that_was_shown_and_not_yet_recorded() -> None:
+    """Killed between the flags of its first slot and the position: what was published is not served again."""
+    rig = KeptRing()
+    first = rig.device_side(resume=False)
+    for number in (1, 3, 4):
+        rig.offer(number, ONE)
+    _one, three, _four = pop(first), pop(first), pop(first)
+    before = rig.kept.read(RECORD, rig.record_length)
+    first.push(three, 0)
+    first.publish()
+    rig.kept.write(RECORD, before)
+    rig.kept.store16(RECORD + QueueRecord.COMMIT_OLD, START)
+    rig.kept.store32(RECORD + QueueRecord.COMMIT_COUNT, 1)
+    rig.kept.store32(RECORD + QUEUE_RECORD_SIZE + 3 * IN_FLIGHT_RECORD_SIZE + InFlightRecord.COMMITTED, 1)
+    second = rig.device_side(resume=True)
+    assert ids(second) == [1, 4]
+    assert rig.take_back() == [3]
+    assert rig.record(QueueRecord.USED_POSITION, 2) == START + 1
 
 
 def test_a_used_descriptor_over_a_list_that_is_in_flight() -> None:

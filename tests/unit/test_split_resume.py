@@ -87,6 +87,25 @@ def test_what_is_in_flight_comes_again_in_its_order_before_what_is_new() -> None
     assert second.in_flight == 4
 
 
+def test_a_batch_that_was_shown_and_not_yet_recorded() -> None:
+    """Killed between the used index and the position: what was published is not served again."""
+    rig = Rig()
+    first = rig.device_side(resume=False)
+    rig.make_available(1, 3, 4)
+    _one, three, _four = pop(first), pop(first), pop(first)
+    before = rig.kept.read(RECORD, RECORD_LENGTH)
+    first.push(three, 0)
+    first.publish()
+    rig.kept.write(RECORD, before)
+    rig.kept.store16(RECORD + QueueRecord.COMMIT_OLD, 0)
+    rig.kept.store32(RECORD + QueueRecord.COMMIT_COUNT, 1)
+    rig.kept.store32(RECORD + QUEUE_RECORD_SIZE + 3 * IN_FLIGHT_RECORD_SIZE + InFlightRecord.COMMITTED, 1)
+    second = rig.device_side(resume=True)
+    assert heads(second) == [1, 4]
+    assert rig.came_back() == [3]
+    assert rig.record(QueueRecord.USED_POSITION, 2) == 1
+
+
 def test_a_resumed_queue_can_be_resumed_again() -> None:
     rig = Rig()
     first = rig.device_side(resume=False)
