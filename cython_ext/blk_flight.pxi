@@ -55,7 +55,8 @@ cdef bint flight_fill(blk_flight *flight, const chain_record *chain, iv_uring_wi
             return False
         flight.room, flight.room_size = room, segments + vectors
     memcpy(flight.room, chain.segments, segments)
-    memcpy(flight.room + segments, wish.vectors, vectors)
+    if vectors:
+        memcpy(flight.room + segments, wish.vectors, vectors)
     flight.chain = chain[0]
     flight.chain.segments = <segment *>flight.room
     wish.vectors = <const iovec *>(flight.room + segments)
