@@ -28,6 +28,8 @@ cdef class DeviceQueue:
         free(self.ring.batch)
         free(self.ring.redo)
         free(self.ring.copy_next)
+        free(self.ring.copy_first)
+        free(self.ring.copy_count)
         free(self.scratch.segments)
 
     @property

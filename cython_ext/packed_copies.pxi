@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Private copies of the descriptors of packed chains in flight, for a successor of this process (docs/protocol.md, 9):
-# in the ring a used descriptor may overwrite them. A queue without a record keeps none.
+# in the ring a used descriptor may overwrite them. A queue without a record keeps none. Where they are is written for
+# that successor and never read back by this process, which has it in memory that nobody else can reach.
 
 cdef inline uint8_t *copy_of(const device_ring *queue, uint16_t index) noexcept nogil:
     return queue.copies + DESC_SIZE * <uint64_t>index
@@ -26,28 +27,29 @@ cdef inline void copy_keep(device_ring *queue, const iv_descriptor *desc) noexce
     queue.copy_next_free = copy.next
 
 
-cdef inline void copy_taken(device_ring *queue, uint16_t head) noexcept nogil:
+cdef inline void copy_taken(device_ring *queue, uint16_t head, uint16_t descriptors) noexcept nogil:
     """The chain was taken: its copies are in use. Before its record becomes valid."""
     if queue.copies is NULL:
         return
+    queue.copy_first[head] = queue.copy_free
+    queue.copy_count[head] = descriptors
     iv_store16(taken_record(queue, head) + TAKEN_COPY, queue.copy_free)
     queue.copy_free = queue.copy_next_free
 
 
 cdef void copies_returned(device_ring *queue) noexcept nogil:
     """The batch was published: the copies of its chains are free, in front."""
-    cdef uint8_t *record
-    cdef uint16_t first, last
+    cdef uint16_t head, last
     cdef uint32_t i, _step
     if queue.copies is NULL:
         return
     for i in range(queue.batch_count):
-        record = taken_record(queue, queue.batch[i])
-        first = last = iv_load16(record + TAKEN_COPY)
-        for _step in range(1, iv_load16(record + TAKEN_DESCRIPTORS)):
+        head = queue.batch[i]
+        last = queue.copy_first[head]
+        for _step in range(1, queue.copy_count[head]):
             last = queue.copy_next[last]
         queue.copy_next[last] = queue.copy_free
-        queue.copy_free = first
+        queue.copy_free = queue.copy_first[head]
 
 
 cdef int copies_found(device_ring *queue, uint16_t head, uint8_t *seen) noexcept nogil:
@@ -60,6 +62,8 @@ cdef int copies_found(device_ring *queue, uint16_t head, uint8_t *seen) noexcept
     if not count or count > queue.place.size - queue.slots:
         return broke(&queue.broken, COPY_DAMAGED, head, count, queue.place.size)
     queue.slots += count
+    queue.copy_first[head] = at
+    queue.copy_count[head] = <uint16_t>count
     for i in range(count):
         if at >= queue.place.size or seen[at]:
             return broke(&queue.broken, COPY_DAMAGED, head, at, queue.place.size)

@@ -74,8 +74,8 @@ cdef int packed_device_walk_again(device_ring *queue, chain_record *chain) noexc
     cdef uint16_t at
     cdef uint16_t left
     chain.head = queue.redo[queue.redo_next]
-    left = iv_load16(taken_record(queue, chain.head) + TAKEN_DESCRIPTORS)
-    at = iv_load16(taken_record(queue, chain.head) + TAKEN_COPY)
+    left = queue.copy_count[chain.head]
+    at = queue.copy_first[chain.head]
     while left:
         iv_load_descriptor(copy_of(queue, at), &desc)
         if packed_device_take(queue, chain, &desc) < 0:
@@ -106,7 +106,7 @@ cdef int packed_device_pop(device_ring *queue, chain_record *chain) noexcept nog
         if found <= 0:
             return found
         chain.sequence = queue.next_sequence
-        copy_taken(queue, chain.head)
+        copy_taken(queue, chain.head, <uint16_t>chain.descriptors)
         record_taken(queue, chain)
         hint_taken(queue, chain.head)
         queue.slots += chain.descriptors

@@ -97,7 +97,9 @@ cdef int packed_keep_copies(device_ring *queue, Window record, uint64_t offset) 
     offset += QUEUE_RECORD_SIZE + TAKEN_RECORD_SIZE * <uint64_t>largest
     queue.copies = record.at(offset, DESC_SIZE * <uint64_t>largest)
     queue.copy_next = <uint16_t *>calloc(queue.place.size, sizeof(uint16_t))
-    if queue.copy_next is NULL:
+    queue.copy_first = <uint16_t *>calloc(queue.place.size, sizeof(uint16_t))
+    queue.copy_count = <uint16_t *>calloc(queue.place.size, sizeof(uint16_t))
+    if queue.copy_next is NULL or queue.copy_first is NULL or queue.copy_count is NULL:
         raise MemoryError
     for i in range(queue.place.size - 1):
         queue.copy_next[i] = <uint16_t>(i + 1)

@@ -104,6 +104,8 @@ cdef struct device_ring:
     uint32_t asked              # packed: device event suppression as last written
     uint8_t *copies             # packed: descriptors of chains in flight, in the record; NULL = not kept
     uint16_t *copy_next         # packed: by copy, the next one, of its chain or of those that are free
+    uint16_t *copy_first        # packed: by buffer id of a chain in flight, its first copy, and how many it has
+    uint16_t *copy_count
     uint16_t copy_free
     uint16_t copy_next_free     # packed: while a chain is being copied
     PyObject *watched           # the DeviceQueue, where somebody wants to see each chain; NULL = nobody does
