@@ -36,24 +36,6 @@ cdef uint64_t scatter_parts(uint8_t *base, const segment *segments, uint32_t cou
     return done
 
 
-# Most copies lie in one segment. Apart from the loop, and from the registers it saves, they cost what memcpy does.
-
-cdef uint64_t segments_gather(const uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
-                              uint8_t *into, uint64_t length) noexcept nogil:
-    if count and skip < segments[0].length and length <= segments[0].length - skip:
-        memcpy(into, base + segments[0].offset + skip, length)
-        return length
-    return gather_parts(base, segments, count, skip, into, length)
-
-
-cdef uint64_t segments_scatter(uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
-                               const uint8_t *source, uint64_t length) noexcept nogil:
-    if count and skip < segments[0].length and length <= segments[0].length - skip:
-        memcpy(base + segments[0].offset + skip, source, length)
-        return length
-    return scatter_parts(base, segments, count, skip, source, length)
-
-
 cdef list segments_views(Window window, const segment *segments, uint32_t count, uint64_t skip, uint64_t length,
                          bint readonly):
     """Views of `length` bytes of the segments, `skip` bytes from their start."""

@@ -3,6 +3,7 @@
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 
 cdef extern from "<pthread.h>" nogil:
@@ -162,10 +163,27 @@ cdef bint driver_ring_enable(driver_ring *ring) noexcept nogil
 cdef void driver_ring_disable(driver_ring *ring) noexcept nogil
 
 # Copies between the segments and private memory, `skip` bytes from their start; the bytes copied, less when they end.
-cdef uint64_t segments_gather(const uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
-                              uint8_t *into, uint64_t length) noexcept nogil
-cdef uint64_t segments_scatter(uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
-                               const uint8_t *source, uint64_t length) noexcept nogil
+cdef uint64_t gather_parts(const uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
+                           uint8_t *into, uint64_t length) noexcept nogil
+cdef uint64_t scatter_parts(uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
+                            const uint8_t *source, uint64_t length) noexcept nogil
+
+
+# Most copies lie in one segment. They cost what memcpy does, in other extensions as well: no call of ours is around it.
+cdef inline uint64_t segments_gather(const uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
+                                     uint8_t *into, uint64_t length) noexcept nogil:
+    if count and skip < segments[0].length and length <= segments[0].length - skip:
+        memcpy(into, base + segments[0].offset + skip, length)
+        return length
+    return gather_parts(base, segments, count, skip, into, length)
+
+
+cdef inline uint64_t segments_scatter(uint8_t *base, const segment *segments, uint32_t count, uint64_t skip,
+                                      const uint8_t *source, uint64_t length) noexcept nogil:
+    if count and skip < segments[0].length and length <= segments[0].length - skip:
+        memcpy(base + segments[0].offset + skip, source, length)
+        return length
+    return scatter_parts(base, segments, count, skip, source, length)
 
 
 cdef class Window:

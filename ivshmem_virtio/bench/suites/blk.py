@@ -42,10 +42,11 @@ def run(bench: Run) -> None:
         ours = stack.enter_context(own_disk(folder / "ours", keys, "our file device", processor=processors.device))
         for work, polled in cases(bench.quick):
             compare(bench, ours, peer, work, polled)
-        _not_in_memory(bench, ours, peer, images)
         file = os.open(images[0], os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, file)
         _beside_pread(bench, ours, file)
+        # Last: afterwards the image is in memory here and there only.
+        _not_in_memory(bench, ours, peer, images)
     _direct(bench)
 
 
