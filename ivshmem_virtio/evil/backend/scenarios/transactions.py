@@ -20,9 +20,12 @@ def transaction_unanswered(play: Play) -> None:
     play.transacting(lambda p, word: None)
 
 
-@GROUP.running("transaction-unanswered-later", "No transaction is answered any more.")
+@GROUP.running("transaction-unanswered-later", "A new device under a running driver, no transaction answered any more.")
 def transaction_unanswered_later(play: Play) -> None:
     play.transacting(lambda p, word: None)
+    for puppet in play.puppets:
+        # A driver that runs has nothing to say; one that has lost its device resets it, and begins again.
+        puppet.start()
 
 
 @GROUP.early("transaction-sometimes", "Every third transaction is answered.")
