@@ -80,7 +80,7 @@ inline forget_driver()
 	keep()
 }
 
-/* DeviceTransport._begin_afresh, Registers.publish: everything but the rings is zeroed while the state is 0 */
+/* DeviceTransport.begin_afresh, Registers.publish: everything but the rings is zeroed while the state is 0 */
 inline begin_afresh()
 {
 	backend_state = ABSENT;
@@ -101,7 +101,7 @@ inline begin_afresh()
 	ring(bell_frontend)
 }
 
-/* DeviceTransport._serve_transactions, _act, Window.compare_exchange32 */
+/* DeviceTransport.serve_transactions, _act, Window.compare_exchange32 */
 inline serve_transaction()
 {
 	if
@@ -122,7 +122,7 @@ inline serve_queue()
 	fi
 }
 
-/* DeviceTransport._resume: goes on if there is somebody to go on for */
+/* Resumption._resume: goes on if there is somebody to go on for */
 inline resume()
 {
 	backend_state = RESUMING;
@@ -143,7 +143,7 @@ inline resume()
 		fi;
 		d_step { backend_state = READY; MOVED };
 		ring(bell_frontend);
-		ring(bell_frontend)		/* DeviceTransport._go_on: every queue is rung */
+		ring(bell_frontend)		/* DeviceTransport.go_on: every queue is rung */
 	fi
 }
 

@@ -107,7 +107,7 @@ inline clear(expected)
 	atomic { FENCE(backend_buffer) -> if :: word == expected -> word = 0; owed = false :: else fi }
 }
 
-/* DeviceTransport._serve_transactions */
+/* DeviceTransport.serve_transactions */
 inline serve_transaction()
 {
 	if
@@ -153,7 +153,7 @@ inline resume(same)
 #endif
 		serve_transaction();
 		backend_buffer ! STATE, READY;
-		serve_queue()			/* _go_on: what was in flight comes first */
+		serve_queue()			/* go_on: what was in flight comes first */
 	:: else ->
 		backend_buffer ! ACKNOWLEDGED, served_incarnation;
 		backend_buffer ! STATE, READY

@@ -60,7 +60,7 @@ inline answer_up_to(from, to)
 
 /* ---- back-end ---- */
 
-/* RingShare.take; after STANDIN_SECONDS it is not waited any more: DeviceTransport._come_back */
+/* RingShare.take; after STANDIN_SECONDS it is not waited any more: Resumption._come_back */
 inline take_ring(mine, found)
 {
 #ifndef NO_OWNER
@@ -156,7 +156,7 @@ start:
 	state = ABSENT;
 	goto start;
 over:
-	state = ABSENT		/* DeviceTransport._begin_afresh: another epoch, the device is registered anew */
+	state = ABSENT		/* DeviceTransport.begin_afresh: another epoch, the device is registered anew */
 }
 
 /* ---- front-end: standin.c ---- */

@@ -54,7 +54,7 @@ inline begin_afresh()
 	state = READY
 }
 
-/* DeviceTransport._serve_transactions: read once, act (idempotent), keep, show, clear */
+/* DeviceTransport.serve_transactions: read once, act (idempotent), keep, show, clear */
 inline serve(request, value)
 {
 	request = word;
@@ -85,7 +85,7 @@ start:
 	{
 		if
 		:: successor -> begin_afresh()
-		:: successor && kept -> state = RESUMING; serve(request, value); state = READY	/* _resume */
+		:: successor && kept -> state = RESUMING; serve(request, value); state = READY	/* Resumption._resume */
 		:: !successor
 		fi;
 		do

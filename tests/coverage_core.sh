@@ -35,7 +35,7 @@ reached() {
 
 for file in tests/unit/test_window.py tests/unit/test_split_*.py tests/unit/test_packed_*.py \
     tests/unit/test_plane_worker.py tests/unit/test_blk_requests.py tests/unit/test_blk_uring.py \
-    tests/unit/test_transport_packed.py tests/unit/test_transport_standin.py; do
+    tests/unit/test_transport_packed.py tests/unit/test_transport_resume.py tests/unit/test_transport_standin.py; do
     reached "$file"
 done
 "${coverage[@]}" combine -q "$rc" --data-file=coverage.data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The device side of one link: who is there, what each look does, and how a successor goes on (docs/protocol.md, 7)."""
+"""The device side of one link: who is there, and what each look does (docs/protocol.md, 7)."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ivshmem_virtio.transport.negotiation import Negotiation
 from ivshmem_virtio.transport.queue import Queue
 from ivshmem_virtio.transport.queue_state import QueueState
 from ivshmem_virtio.transport.registers import Registers
+from ivshmem_virtio.transport.resumption import Resumption
 from ivshmem_virtio.transport.ring_share import RingShare
 from ivshmem_virtio.transport.served_device import ServedDevice
 from ivshmem_virtio.transport.state_machine import StateMachine
@@ -37,13 +38,6 @@ TRANSACTIONS_PER_LOOK = 64
 TRANSACTION_PRICE = 2
 INCARNATION_PRICE = 5
 """What they cost beside the doorbell that tells of them, in doorbells: that much more work they are."""
-
-STANDIN_SECONDS = 1.0
-"""A stand-in that has not given a ring back after so long is not waited for."""
-STANDIN_LOOK_SECONDS = 0.01
-
-MOST_TRIES = 5
-"""A request that ends the process each time it is redone is given up after so many."""
 
 
 class WindowTooSmall(IvshmemVirtioError):
@@ -94,6 +88,7 @@ class DeviceTransport:
         self._active = False
         self._timer: TimerHandle | None = None
         self._kept: KeptLink | None = None
+        self._resumption: Resumption | None = None
         waiters = [link.fileno(vector) for vector in range(link.vectors)]
         self._doorbells = DoorbellWatch(loop, waiters, self._rung, self.look, doorbell_rate)
         self._compiled = CompiledQueues(
@@ -109,23 +104,22 @@ class DeviceTransport:
         self._kept = kept if self.device.resumable else None
         if self._kept is not None:
             self.registers.capabilities |= Capability.RESUME
+            self._resumption = Resumption(self._kept, self.link, self.registers, self._now, self, self._loop, self._log)
+            if self._resumption.possible():
+                self._resumption.start()
+                return
         elif kept is not None:
             kept.forget()
-        if self._kept is not None and self._may_resume(self._kept):
-            self._kept.tries += 1
-            self.link.set_state(State.RESUMING)
-            self._come_back(self._kept, self._loop.time() + STANDIN_SECONDS)
-        else:
-            self._begin_afresh()
-            self._go_to_work()
+        self.begin_afresh()
+        self.go_to_work()
 
-    def _go_to_work(self) -> None:
+    def go_to_work(self) -> None:
         self._doorbells.start()
         self._tick()
         if self._kept is not None:
             self._kept.tries = 0
 
-    def _begin_afresh(self) -> None:
+    def begin_afresh(self) -> None:
         self.link.set_state(State.ABSENT)
         if self._kept is not None:
             self._kept.forget()
@@ -139,100 +133,10 @@ class DeviceTransport:
             self._kept.begin(self.epoch)
         self.link.set_state(State.READY)
 
-    def _may_resume(self, kept: KeptLink) -> bool:
-        """Whether the driver of a predecessor waits (docs/protocol.md, 7)."""
-        able = self.registers.frontend_capabilities() & Capability.RESUME
-        if not kept.epoch or not able or self.link.other_state() == State.ABSENT:
-            return False
-        if kept.tries >= MOST_TRIES:
-            self._log.error("not resumed: %d processes in a row ended over what is in flight", kept.tries)
-            return False
-        return True
-
-    def _come_back(self, kept: KeptLink, deadline: float) -> None:
-        """Go on, as soon as the front-end's stand-in has every ring given back; after ``deadline`` begin afresh."""
-        # Pairs with the fence of a driver that resets while nobody answers: either it sees that we are back, or we see
-        # its new incarnation.
-        self.link.window.fence()
-        if self.link.other_state() == State.ABSENT:
-            self._begin_afresh()
-        elif self._take_rings(kept):
-            self._resume(kept)
-        elif self._loop.time() < deadline:
-            self._timer = self._loop.call_later(STANDIN_LOOK_SECONDS, self._come_back, kept, deadline)
-            return
-        else:
-            self._log.warning("the front-end's stand-in does not give a ring back; beginning afresh")
-            self._begin_afresh()
-        self._go_to_work()
-
-    def _take_rings(self, kept: KeptLink) -> bool:
-        """Become the owner of every ring that is gone on with; a driver that has reset since has none."""
-        if self.registers.incarnation() != kept.incarnation:
-            return True
-        return all(state.hold() for state in self._queues if kept.enabled(state.index))
-
-    def _resume(self, kept: KeptLink) -> None:
-        """What the predecessor left is gone on with from here."""
-        self._present = True
-        self.epoch, self._incarnation = kept.epoch, kept.incarnation
-        same_driver = self.registers.incarnation() == self._incarnation
-        violation = self._restore(kept) if same_driver else None
-        self.registers.publish_again(self.epoch, self._session, len(self.device.config), self._queues)
-        self.registers.acknowledge(self._incarnation)
-        self.registers.continue_generation()
-        if violation is not None:
-            self.give_up(violation)
-        if same_driver:
-            # A reset that the predecessor did not get to comes before anything it had in flight.
-            self._serve_transactions()
-        self.show_config()
-        self.link.set_state(State.READY)
-        if same_driver:
-            self._go_on(kept)
-
-    def _restore(self, kept: KeptLink) -> IvshmemVirtioError | None:
-        """Private state as the predecessor had it; what speaks against its rings, if something does."""
-        violation: IvshmemVirtioError | None = None
-        self._now.restore(kept)
-        self.device.restore(kept.device)
-        for state in self._queues:
-            if kept.restore_queue(state):
-                try:
-                    self._open(state, resume=True, kept_owner=kept.ring_owner(state.index))
-                except (RingViolation, OutsideWindow) as found:
-                    violation = found
-        return violation
-
-    def _go_on(self, kept: KeptLink) -> None:
-        """The device is at work again. Doorbells that the predecessor took, or did not give, are made up for."""
-        rings = [state.queue.ring for state in self._queues if state.queue is not None]
-        again = sum(kept.in_flight(state.index) for state in self._queues if state.queue is not None)
-        if self.status & Status.NEEDS_RESET:
-            self.registers.show_status(self.status)
-        elif self._now.ready and not self._active:
-            self._active = True
-            try:
-                self.device.activate(self)
-                waiting = [ring.enable_notifications() for ring in rings]
-                self._compiled.take_up(self._queues)
-                self._log.info(
-                    "resumed, features %#x, %d chains again, %d of %d queues busy",
-                    *(self.features, again, sum(waiting), len(rings)),
-                )
-            except RingViolation as violation:
-                self.give_up(violation)
-            except Exception:
-                self._log.exception("device failed on going on")
-                self.give_up(None)
-        self._raise_config_event()
-        for state in self._queues:
-            if state.queue is not None:
-                self._notify(state)
-        self.changed()
-
     def stop(self) -> None:
         """Stop serving and declare the device absent. What is kept stays: a successor goes on."""
+        if self._resumption is not None:
+            self._resumption.stop()
         if self._timer is not None:
             self._timer.cancel()
         self._doorbells.stop()
@@ -245,7 +149,7 @@ class DeviceTransport:
         self._log.warning("%s; beginning afresh", taken)
         self.forget_driver()
         self._present, self._incarnation = False, 0
-        self._begin_afresh()
+        self.begin_afresh()
 
     def _keep(self) -> None:
         """Store what a successor needs, before a transaction is answered and before the device acts on it."""
@@ -277,7 +181,7 @@ class DeviceTransport:
         """A look that leaves queues with an engine to its worker, which has its own timer; False = nobody is there."""
         if not self._meet_driver():
             return False
-        self._serve_transactions()
+        self.serve_transactions()
         for state in self._queues:
             if state not in self._compiled:
                 self._serve_queue(state)
@@ -329,7 +233,7 @@ class DeviceTransport:
 
     # -- transactions -------------------------------------------------------------------------------------------------
 
-    def _serve_transactions(self) -> None:
+    def serve_transactions(self) -> None:
         window = self.link.window
         for _ in range(TRANSACTIONS_PER_LOOK):
             word = window.load32(Header.WRITE_TRANSACTION)
@@ -368,13 +272,8 @@ class DeviceTransport:
                 # What the driver has said on a queue is kept before it learns that it was heard.
                 self._kept.keep_device(self.device.kept)
             queue.flush()
-        except RingTaken as taken:
-            self._start_over(taken)
-        except (RingViolation, OutsideWindow) as violation:
-            self.give_up(violation)
-        except Exception:
-            self._log.exception("device failed on queue %d", state.index)
-            self.give_up(None)
+        except Exception as error:
+            self._answer(state, error)
         if queue.unfinished:
             self._loop.call_soon(self._serve_queue, state)
 
@@ -389,12 +288,17 @@ class DeviceTransport:
             return
         try:
             engine.check()
-        except RingTaken as taken:
-            self._start_over(taken)
-        except (RingViolation, OutsideWindow) as violation:
-            self.give_up(violation)
-        except Exception:
-            self._log.exception("device failed on queue %d", state.index)
+        except Exception as error:
+            self._answer(state, error)
+
+    def _answer(self, state: QueueState, error: Exception) -> None:
+        """What is done about a queue that cannot be served any further."""
+        if isinstance(error, RingTaken):
+            self._start_over(error)
+        elif isinstance(error, (RingViolation, OutsideWindow)):
+            self.give_up(error)
+        else:
+            self._log.error("device failed on queue %d", state.index, exc_info=error)
             self.give_up(None)
 
     def _notify(self, state: QueueState) -> None:
@@ -407,11 +311,7 @@ class DeviceTransport:
 
     # -- what transactions set in motion (Machinery) ------------------------------------------------------------------
 
-    def open_ring(self, state: QueueState) -> None:
-        self._open(state)
-
-    def _open(self, state: QueueState, *, resume: bool = False, kept_owner: int = 0) -> None:
-        """Raises RingViolation and OutsideWindow where the ring is not as it must be."""
+    def open_ring(self, state: QueueState, *, resume: bool = False, kept_owner: int = 0) -> None:
         record = self._kept.ring_record(state.index) if self._kept is not None else None
         ring = state.build(
             self.link.window, self.features, self.registers.layout.end, record, resume=resume, kept_owner=kept_owner
@@ -477,6 +377,44 @@ class DeviceTransport:
             self._kept.keep_config(self.device.config)
         self.registers.show_config(self.device.config)
 
+    # -- what a resumption sets in motion (Successor) -----------------------------------------------------------------
+
+    def adopt(self, epoch: int, incarnation: int) -> None:
+        self._present = True
+        self.epoch, self._incarnation = epoch, incarnation
+        self.registers.publish_again(epoch, self._session, len(self.device.config), self._queues)
+        self.registers.acknowledge(incarnation)
+        self.registers.continue_generation()
+
+    def go_on(self, again: int) -> None:
+        """Doorbells that the predecessor took, or did not give, are made up for."""
+        if self.status & Status.NEEDS_RESET:
+            self.registers.show_status(self.status)
+        elif self._now.ready and not self._active:
+            self._active = True
+            try:
+                self._activate_again(again)
+            except RingViolation as violation:
+                self.give_up(violation)
+            except Exception:
+                self._log.exception("device failed on going on")
+                self.give_up(None)
+        self._raise_config_event()
+        for state in self._queues:
+            if state.queue is not None:
+                self._notify(state)
+        self.changed()
+
+    def _activate_again(self, again: int) -> None:
+        rings = [state.queue.ring for state in self._queues if state.queue is not None]
+        self.device.activate(self)
+        waiting = [ring.enable_notifications() for ring in rings]
+        self._compiled.take_up(self._queues)
+        self._log.info(
+            "resumed, features %#x, %d chains again, %d of %d queues busy",
+            *(self.features, again, sum(waiting), len(rings)),
+        )
+
     # -- what a device sees (DriverHandle) ----------------------------------------------------------------------------
 
     @property
@@ -513,21 +451,5 @@ class DeviceTransport:
             "offered": self.offered,
             "features": self.features,
             "status": self.status,
-            "queues": [self._describe_queue(state) for state in self._queues],
-        }
-
-    def _describe_queue(self, state: QueueState) -> dict[str, Any]:
-        ring = state.queue.ring if state.queue is not None else None
-        return {
-            "index": state.index,
-            "size": state.size,
-            "desc": state.desc,
-            "driver": state.driver,
-            "device": state.device,
-            "enabled": int(state.enabled),
-            "packed": int(state.packed),
-            "device_vector": state.device_vector,
-            "driver_vector": state.driver_vector,
-            "in_flight": ring.in_flight if ring is not None else 0,
-            "counters": self._compiled.counters(state),
+            "queues": [{**state.describe(), "counters": self._compiled.counters(state)} for state in self._queues],
         }

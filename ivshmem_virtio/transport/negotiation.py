@@ -87,9 +87,10 @@ class Negotiation:
         kept.keep_driver(incarnation, self.features, self.status, self._device.kept)
 
     def restore(self, kept: KeptLink) -> None:
-        """As a predecessor had it; of the queues only their layout, not yet their rings."""
+        """As a predecessor had it, the device too; of the queues only their layout, not yet their rings."""
         self.features, self.status = kept.features, kept.status
         self.device_features_sel, self.driver_features_sel = kept.features_selectors
         self.selected = self.queues[kept.selected] if kept.selected is not None else None
         for state in self.queues:
             state.packed = self.packed
+        self._device.restore(kept.device)

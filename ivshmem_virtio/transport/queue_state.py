@@ -109,3 +109,18 @@ class QueueState:
             owner_word=share.word if share is not None else 0,
             hint=share.hint if share is not None else 0,
         )
+
+    def describe(self) -> dict[str, int]:
+        """In plain words, as the status file of the service holds it."""
+        return {
+            "index": self.index,
+            "size": self.size,
+            "desc": self.desc,
+            "driver": self.driver,
+            "device": self.device,
+            "enabled": int(self.enabled),
+            "packed": int(self.packed),
+            "device_vector": self.device_vector,
+            "driver_vector": self.driver_vector,
+            "in_flight": self.queue.ring.in_flight if self.queue is not None else 0,
+        }

@@ -11,30 +11,14 @@ from ivshmem_virtio.link.layout import Capability, PackedPlacement
 from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.transport.kept_layout import QueueRecord, RingLayout
 
-from .driver_link_pair import Bench, Mirror
-from .test_transport_resume import QUEUES, Keeping, KeptBench
-
-
-class PackedMirror(Mirror):
-    packed = True
+from .driver_link_pair import Bench
+from .kept_bench import QUEUES, Keeping, KeptPackedBench
 
 
 def packed_bench() -> Bench:
     made = Bench()
     made.mirror.packed = True
     return made
-
-
-class KeptPackedBench(KeptBench):
-    """One whose killed back-end leaves a record of packed rings."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mirror.packed = True
-        Keeping(self.memory, 0x40, QUEUES).lay_out()  # type: ignore[arg-type] # a window that can kill
-
-    def new_mirror(self) -> Mirror:
-        return PackedMirror(QUEUES)
 
 
 @pytest.fixture
@@ -108,23 +92,6 @@ def test_a_revision_1_driver() -> None:
     made.close()
 
 
-def test_killed_before_every_store() -> None:
-    whole = KeptPackedBench()
-    whole.work()
-    assert whole.driver.features & Feature.RING_PACKED
-    stores = whole.memory.stores
-    whole.close()
-    assert stores > 300
-    for number in range(1, stores, 17):
-        made = KeptPackedBench()
-        made.memory.left = number
-        try:
-            made.work()
-            assert made.deaths == 1
-        finally:
-            made.close()
-
-
 def test_requests_in_flight_are_answered_by_the_next() -> None:
     bench = KeptPackedBench()
     bench.bring_up()
@@ -132,7 +99,7 @@ def test_requests_in_flight_are_answered_by_the_next() -> None:
     ring = bench.driver.queues[0]
     for number in range(20):
         bench.ask(b"lap %d" % number)
-    window, record = Keeping(bench.memory, 0x40, QUEUES).ring_record(0)  # type: ignore[arg-type] # as above
+    window, record = Keeping(bench.memory, 0x40, QUEUES).ring_record(0)  # type: ignore[arg-type] # a window that can kill
     assert window.load32(record + QueueRecord.RING_LAYOUT) == RingLayout.PACKED
     bench.mirror.hold = True
     requests = [ring.submit([text], [8]) for text in (b"one", b"two", b"three")]

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from ivshmem_virtio.link.layout import Owner, QueueLine, State, next_owner_word, owner_of
-from ivshmem_virtio.transport.device import MOST_TRIES, STANDIN_SECONDS
 from ivshmem_virtio.transport.driver.errors import EpochChanged
 from ivshmem_virtio.transport.features import Status
 from ivshmem_virtio.transport.kept_layout import QueueRecord
 from ivshmem_virtio.transport.kept_link import KeptLink
+from ivshmem_virtio.transport.resumption import MOST_TRIES, STANDIN_SECONDS
 
-from .test_transport_packed import KeptPackedBench
-from .test_transport_resume import QUEUES, KeptBench
+from .kept_bench import QUEUES, KeptBench, KeptPackedBench
 
 WRAP, SLOT = 0x8000, 0x7FFF
 NEXT, AVAIL, USED_BITS = 1, 1 << 7, 1 << 7 | 1 << 15
