@@ -8,6 +8,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ivshmem_virtio.core import NetCounters
 from ivshmem_virtio.devices.net import Net
 from ivshmem_virtio.devices.net_switch import Switch
 from tests.devices.driver_rig import FIRST_RING, DriverRig, Request
@@ -76,6 +77,12 @@ class NetGuest(DriverRig):
         """Let all descriptors of the receive queue, which the rig lays out first, point outside the window."""
         for place in range(FIRST_RING, FIRST_RING + 16 * self.device.queue_sizes[0], 16):
             self.window.store64(place, 1 << 40)
+
+    @property
+    def counters(self) -> NetCounters:
+        """What became of the frames, as the device has counted."""
+        assert isinstance(self.device, Net)
+        return self.device.counters
 
     @property
     def link_is_up(self) -> bool:

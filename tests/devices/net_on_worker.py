@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import partial
 
 from ivshmem_virtio.core import Engine, PlaneWorker
@@ -26,9 +25,6 @@ class NetOnWorker(NetGuest):
             worker, engine = found
             self.attached.append(found)
             worker.attach(engine, doorbells=[self.bells[index]], on_stopped=partial(self.stopped.append, index))
-
-    def run_until(self, condition: Callable[[], object], timeout: float = 60.0) -> None:
-        super().run_until(condition, timeout)
 
     def let_go(self) -> None:
         """What the transport does before anything about a queue changes."""

@@ -12,30 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from ivshmem_virtio.devices.net import Net
 from ivshmem_virtio.devices.net_header import LONGEST_FRAME
 from ivshmem_virtio.devices.net_via import ViaError
+from tests.devices.frame_stream import accepted, framed, listen_at, read_frames
 from tests.devices.net_frames import BROADCAST, OTHER, ethernet
 from tests.devices.net_guest import PLAIN, WINDOW, NetGuest, stream_net
 
 FRAME = ethernet(BROADCAST, OTHER, 0x88B5, bytes(range(100)))
-
-
-def framed(frame: bytes) -> bytes:
-    return struct.pack(">I", len(frame)) + frame
-
-
-def listen_at(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    listener.listen(1)
-    listener.settimeout(60)
-    return listener
-
-
-def counters(guest: NetGuest) -> dict[str, int]:
-    assert isinstance(guest.device, Net)
-    return guest.device.counters.as_dict()
 
 
 @pytest.fixture
@@ -48,7 +31,7 @@ def lone(tmp_path: Path) -> Iterator[NetGuest]:
 def test_the_link_follows_the_connection_and_the_driver_is_told(lone: NetGuest, tmp_path: Path) -> None:
     assert not lone.link_is_up
     lone.send(FRAME)
-    assert counters(lone)["transmit_link_down"] == 1
+    assert lone.counters.transmit_link_down == 1
     for round_ in range(3):
         with listen_at(tmp_path / "net") as listener:
             lone.run_until(lambda: lone.link_is_up)
@@ -61,25 +44,22 @@ def test_the_link_follows_the_connection_and_the_driver_is_told(lone: NetGuest, 
         lone.run_until(lambda: not lone.link_is_up)
         assert lone.driver.config_changes == 2 * round_ + 2
         lone.send(FRAME)
-        assert counters(lone)["transmit_link_down"] == round_ + 2
-    assert counters(lone)["connection_losses"] == 3
+        assert lone.counters.transmit_link_down == round_ + 2
+    assert lone.counters.connection_losses == 3
 
 
 def test_frames_cut_anywhere_by_the_socket_are_put_together(lone: NetGuest, tmp_path: Path) -> None:
     frames = [ethernet(BROADCAST, OTHER, 0x88B5, bytes(i)) for i in range(1, 40)]
     wire = b"".join(map(framed, frames))
     lone.give_buffers(60)
-    with listen_at(tmp_path / "net") as listener:
-        lone.run_until(lambda: lone.link_is_up)
-        peer, _ = listener.accept()
-        with peer:
-            got: list[bytes] = []
-            for start in range(0, len(wire), 37):
-                peer.sendall(wire[start : start + 37])
-                lone.run_for(0)
-                got += [contents for _, contents in lone.received()]
-            lone.run_until(lambda: counters(lone)["received_frames"] == len(frames))
+    with listen_at(tmp_path / "net") as listener, accepted(lone, listener) as peer:
+        got: list[bytes] = []
+        for start in range(0, len(wire), 37):
+            peer.sendall(wire[start : start + 37])
+            lone.run_for(0)
             got += [contents for _, contents in lone.received()]
+        lone.run_until(lambda: lone.counters.received_frames == len(frames))
+        got += [contents for _, contents in lone.received()]
     assert got == frames
 
 
@@ -88,57 +68,46 @@ def test_lost_framing_is_logged_and_ends_in_a_new_connection(
 ) -> None:
     lone.give_buffers(4)
     with listen_at(tmp_path / "net") as listener, caplog.at_level(logging.WARNING):
-        lone.run_until(lambda: lone.link_is_up)
-        peer, _ = listener.accept()
-        with peer:
+        with accepted(lone, listener) as peer:
             peer.sendall(framed(FRAME) + struct.pack(">I", LONGEST_FRAME + 1) + b"rest")
             assert lone.wait_for_frame()[1] == FRAME
-            lone.run_until(lambda: counters(lone)["connection_losses"] == 1)
+            lone.run_until(lambda: lone.counters.connection_losses == 1)
         assert f"frame of {LONGEST_FRAME + 1} bytes" in caplog.text
-        lone.run_until(lambda: lone.link_is_up)
-        peer, _ = listener.accept()
-        with peer:
+        with accepted(lone, listener) as peer:
             peer.sendall(framed(FRAME))
             assert lone.wait_for_frame()[1] == FRAME
 
 
 def test_runts_are_dropped_without_losing_the_connection(lone: NetGuest, tmp_path: Path) -> None:
     lone.give_buffers(4)
-    with listen_at(tmp_path / "net") as listener:
-        lone.run_until(lambda: lone.link_is_up)
-        peer, _ = listener.accept()
-        with peer:
-            peer.sendall(framed(b"") + framed(b"x" * 13) + framed(FRAME))
-            assert lone.wait_for_frame()[1] == FRAME
-    assert counters(lone)["receive_malformed"] == 2
+    with listen_at(tmp_path / "net") as listener, accepted(lone, listener) as peer:
+        peer.sendall(framed(b"") + framed(b"x" * 13) + framed(FRAME))
+        assert lone.wait_for_frame()[1] == FRAME
+    assert lone.counters.receive_malformed == 2
 
 
 def test_a_peer_that_does_not_read_holds_the_ring_and_nothing_is_lost(lone: NetGuest, tmp_path: Path) -> None:
     frames = [ethernet(BROADCAST, OTHER, 0x88B5, struct.pack(">I", i) * 15000) for i in range(60)]
-    with listen_at(tmp_path / "net") as listener:
-        lone.run_until(lambda: lone.link_is_up)
-        peer, _ = listener.accept()
-        with peer:
-            peer.settimeout(60)
-            for frame in frames:
-                lone.post(1, PLAIN + frame)
-                lone.kick(1)
-            waiting = lone.rings[1].device.ring.pending()
-            assert waiting > 10
-            assert counters(lone)["transmitted_bytes"] < 2 * 65536 + 1_000_000
-            lone.run_for(0.02)
-            assert lone.rings[1].device.ring.pending() == waiting
-            received = bytearray()
-            wanted = b"".join(map(framed, frames))
+    with listen_at(tmp_path / "net") as listener, accepted(lone, listener) as peer:
+        for frame in frames:
+            lone.post(1, PLAIN + frame)
+            lone.kick(1)
+        waiting = lone.rings[1].device.ring.pending()
+        assert waiting > 10
+        assert lone.counters.transmitted_bytes < 2 * 65536 + 1_000_000
+        lone.run_for(0.02)
+        assert lone.rings[1].device.ring.pending() == waiting
+        received = bytearray()
+        wanted = b"".join(map(framed, frames))
 
-            def drain() -> bool:
-                peer.setblocking(False)
-                with suppress(BlockingIOError):
-                    received.extend(peer.recv(1 << 16))
-                return len(received) >= len(wanted)
+        def drain() -> bool:
+            peer.setblocking(False)
+            with suppress(BlockingIOError):
+                received.extend(peer.recv(1 << 16))
+            return len(received) >= len(wanted)
 
-            lone.run_until(drain)
-            assert received == wanted
+        lone.run_until(drain)
+        assert received == wanted
     lone.collect(1)
     assert not lone.rings[1].outstanding
 
@@ -146,48 +115,23 @@ def test_a_peer_that_does_not_read_holds_the_ring_and_nothing_is_lost(lone: NetG
 def test_a_peer_gets_whole_frames_at_any_time(lone: NetGuest, tmp_path: Path) -> None:
     """Whatever was sent so far ends where a frame ends: a reader that counts on it loses nothing, nor at a kill."""
     frames = [ethernet(BROADCAST, OTHER, 0x88B5, bytes(9000 + i)) for i in range(60)]
-    got: list[bytes] = []
-    with listen_at(tmp_path / "net") as listener:
-        lone.run_until(lambda: lone.link_is_up)
-        peer, _ = listener.accept()
-        with peer:
-            for frame in frames:
-                lone.post(1, PLAIN + frame)
-                lone.kick(1)
-            assert lone.rings[1].device.ring.pending()
-            peer.setblocking(False)
-
-            def read() -> bool:
-                with suppress(BlockingIOError):
-                    got.extend(whole_frames(peer.recv(1 << 22)))
-                return len(got) >= len(frames)
-
-            lone.run_until(read)
-    assert got == frames
-
-
-def whole_frames(wire: bytes) -> list[bytes]:
-    """What was read at once; fails where it ends within a frame."""
-    frames = []
-    while wire:
-        (length,) = struct.unpack_from(">I", wire)
-        assert len(wire) >= 4 + length
-        frames.append(wire[4 : 4 + length])
-        wire = wire[4 + length :]
-    return frames
+    with listen_at(tmp_path / "net") as listener, accepted(lone, listener) as peer:
+        for frame in frames:
+            lone.post(1, PLAIN + frame)
+            lone.kick(1)
+        assert lone.rings[1].device.ring.pending()
+        assert read_frames(lone, peer, len(frames)) == frames
 
 
 def test_a_lost_connection_releases_the_frames_that_waited(lone: NetGuest, tmp_path: Path) -> None:
     with listen_at(tmp_path / "net") as listener:
-        lone.run_until(lambda: lone.link_is_up)
-        peer, _ = listener.accept()
-        with peer:
+        with accepted(lone, listener):
             for _ in range(50):
                 lone.post(1, PLAIN + FRAME + bytes(60000))
                 lone.kick(1)
             assert lone.rings[1].device.ring.pending()
         lone.run_until(lambda: not lone.rings[1].device.ring.pending())
-    assert counters(lone)["transmit_link_down"] > 0
+    assert lone.counters.transmit_link_down > 0
 
 
 def test_two_devices_one_listening_talk_and_find_each_other_again(tmp_path: Path) -> None:

@@ -3,57 +3,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import socket
 import struct
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from ivshmem_virtio.devices.net import Net
 from ivshmem_virtio.devices.net_header import Feature
-from ivshmem_virtio.devices.net_tap import TUN_DEVICE, open_tap
+from ivshmem_virtio.devices.net_tap import open_tap
 from ivshmem_virtio.devices.net_via import ViaError
 from tests.devices.net_frames import ARP, GUEST, IPV4, arp_request, ethernet, read_tcp, tcp4, udp, word_sum
 from tests.devices.net_guest import WINDOW, NetGuest
-from tests.peers.private_network import NoPrivateNetwork, ip, private_network
+from tests.peers.private_network import ip
+from tests.peers.tap_interface import GUEST_IP, HOST_IP, is_udp, queueing, tap_net
+from tests.peers.tap_interface import tap as tap
 
-HOST_IP, GUEST_IP = "10.77.0.1", "10.77.0.2"
 NEEDS_CSUM = 1
 
 
-@pytest.fixture
-def tap() -> Iterator[str]:
-    """An interface that is up, with an address, and that knows where the guest is."""
-    if not Path(TUN_DEVICE).exists() or shutil.which("ip") is None:
-        pytest.skip(f"needs {TUN_DEVICE} and the program ip: load the kernel module tun, install iproute2")
-    try:
-        with private_network():
-            ip("tuntap add dev tap0 mode tap")
-            ip("link set tap0 up")
-            ip(f"addr add {HOST_IP}/24 dev tap0")
-            ip(f"neigh add {GUEST_IP} lladdr {GUEST.hex(':')} dev tap0")
-            yield "tap0"
-    except NoPrivateNetwork as error:
-        pytest.skip(f"needs the right to make a network namespace ({error}): run as root")
-
-
 def tap_guest(features: int | None = None) -> NetGuest:
-    device = Net("eth0", via={"tap": "tap0"}, mac=GUEST.hex(":"), window=WINDOW, queue_size=64)
-    guest = NetGuest(device, window=WINDOW, features=features)
+    guest = NetGuest(tap_net(), window=WINDOW, features=features)
     guest.run_until(lambda: not queueing().startswith("noop"))
     return guest
-
-
-def queueing() -> str:
-    """How the interface queues: the kernel notices the carrier later, and drops what it has to send until then."""
-    shown = subprocess.run(["ip", "-json", "link", "show", "tap0"], check=True, capture_output=True, timeout=60)
-    discipline: str = json.loads(shown.stdout)[0]["qdisc"]
-    return discipline
 
 
 def mac_of(interface: str) -> str:
@@ -71,10 +42,6 @@ def test_the_kernel_answers_an_arp_request(tap: str) -> None:
         _, reply = guest.wait_for_frame(lambda frame: frame[12:14] == struct.pack(">H", ARP))
         assert reply[:6] == GUEST
         assert reply[28:32] == socket.inet_aton(HOST_IP)
-
-
-def is_udp(frame: bytes) -> bool:
-    return frame[12:14] == b"\x08\x00" and frame[23] == 17 and frame[30:34] == socket.inet_aton(GUEST_IP)
 
 
 def test_a_checksum_is_left_to_a_driver_that_accepted_it_and_to_no_other(tap: str) -> None:
@@ -153,11 +120,9 @@ def test_a_host_stream_arrives_in_large_frames_only_where_accepted(tap: str) -> 
 
 def test_frames_wait_in_the_interface_while_the_guest_has_no_buffers(tap: str) -> None:
     with tap_guest() as guest, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        device = guest.device
-        assert isinstance(device, Net)
         for number in range(20):
             sender.sendto(bytes([number]) * 20, (GUEST_IP, 9))
-        guest.run_until(lambda: device.counters.receive_waits)
+        guest.run_until(lambda: guest.counters.receive_waits)
         got: list[int] = []
         while len(got) < 20:
             guest.give_buffers(2)
@@ -178,10 +143,8 @@ def test_an_interface_that_goes_and_comes_back_takes_the_link_along(tap: str) ->
 
 def test_an_interface_that_goes_while_a_frame_waits_for_a_buffer_takes_the_link_along(tap: str) -> None:
     with tap_guest() as guest, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        device = guest.device
-        assert isinstance(device, Net)
         sender.sendto(b"nobody takes it", (GUEST_IP, 9))
-        guest.run_until(lambda: device.counters.receive_waits)
+        guest.run_until(lambda: guest.counters.receive_waits)
         ip("link del tap0")
         guest.run_until(lambda: not guest.link_is_up)
 
@@ -190,8 +153,7 @@ def test_frames_into_an_interface_that_is_down_are_counted(tap: str) -> None:
     with tap_guest() as guest:
         ip("link set tap0 down")
         guest.send(arp_request(GUEST, GUEST_IP, HOST_IP))
-        assert isinstance(guest.device, Net)
-        assert guest.device.counters.transmit_link_down == 1
+        assert guest.counters.transmit_link_down == 1
 
 
 def test_each_reason_to_fail_is_named(tap: str) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,47 +14,28 @@ import pytest
 from ivshmem_virtio.devices.net import Net
 from ivshmem_virtio.devices.net_header import LONGEST_FRAME
 from ivshmem_virtio.devices.placement import PlacementInvalid
+from tests.devices.frame_stream import accepted, framed, listen_at, read_frames
 from tests.devices.net_frames import ARP, BROADCAST, GUEST, OTHER, arp_request, ethernet
 from tests.devices.net_guest import PLAIN, WINDOW, stream_net
 from tests.devices.net_on_worker import NetOnWorker
 from tests.peers.private_network import ip
-from tests.peers.test_net_stream import framed, listen_at, whole_frames
-from tests.peers.test_net_tap import GUEST_IP, HOST_IP, is_udp, queueing
-from tests.peers.test_net_tap import tap as tap
-
-PATIENCE = 60.0
+from tests.peers.tap_interface import GUEST_IP, HOST_IP, is_udp, queueing, tap_net
+from tests.peers.tap_interface import tap as tap
 
 
 def numbered(count: int, size: int) -> list[bytes]:
     return [ethernet(BROADCAST, OTHER, 0x88B5, struct.pack(">I", i) * (size // 4)) for i in range(count)]
 
 
-def counters(guest: NetOnWorker) -> dict[str, int]:
-    assert isinstance(guest.device, Net)
-    return guest.device.counters.as_dict()
-
-
 @contextmanager
 def connected(path: Path) -> Iterator[tuple[NetOnWorker, socket.socket, socket.socket]]:
     """A guest, the socket its device connects to, and the connection."""
-    with listen_at(path) as listener, NetOnWorker(stream_net(path), window=WINDOW) as guest:
-        guest.run_until(lambda: guest.link_is_up, PATIENCE)
-        peer, _ = listener.accept()
-        with peer:
-            yield guest, listener, peer
-
-
-def read_frames(guest: NetOnWorker, peer: socket.socket, count: int) -> list[bytes]:
-    got: list[bytes] = []
-    peer.setblocking(False)
-
-    def read() -> bool:
-        with suppress(BlockingIOError):
-            got.extend(whole_frames(peer.recv(1 << 22)))
-        return len(got) >= count
-
-    guest.run_until(read, PATIENCE)
-    return got
+    with (
+        listen_at(path) as listener,
+        NetOnWorker(stream_net(path), window=WINDOW) as guest,
+        accepted(guest, listener) as peer,
+    ):
+        yield guest, listener, peer
 
 
 def test_frames_go_out_and_come_back_in_order(tmp_path: Path) -> None:
@@ -66,7 +47,6 @@ def test_frames_go_out_and_come_back_in_order(tmp_path: Path) -> None:
             guest.kick(1)
             assert read_frames(guest, peer, len(frames)) == frames
             guest.wait_for(1, len(frames))
-            peer.setblocking(True)
             guest.give_buffers(30, 9100)
             peer.sendall(b"".join(map(framed, frames)))
             got: list[bytes] = []
@@ -75,7 +55,7 @@ def test_frames_go_out_and_come_back_in_order(tmp_path: Path) -> None:
                 into += [contents for _, contents in guest.received()]
                 return len(into) >= 30
 
-            guest.run_until(receive, PATIENCE)
+            guest.run_until(receive)
             assert got == frames
         assert not guest.stopped
 
@@ -86,9 +66,9 @@ def test_a_peer_that_does_not_read_holds_the_ring_and_nothing_is_lost(tmp_path: 
         for frame in frames:
             guest.post(1, PLAIN + frame)
         guest.kick(1)
-        guest.run_until(lambda: counters(guest)["transmitted_frames"], PATIENCE)
+        guest.run_until(lambda: guest.counters.transmitted_frames)
         guest.run_for(0.05)
-        assert counters(guest)["transmitted_frames"] < len(frames)
+        assert guest.counters.transmitted_frames < len(frames)
         assert read_frames(guest, peer, len(frames)) == frames
         guest.wait_for(1, len(frames))
 
@@ -97,7 +77,7 @@ def test_frames_wait_for_buffers_and_none_is_lost(tmp_path: Path) -> None:
     frames = numbered(200, 1000)
     with connected(tmp_path / "net") as (guest, _, peer):
         peer.sendall(b"".join(map(framed, frames)))
-        guest.run_until(lambda: counters(guest)["receive_waits"], PATIENCE)
+        guest.run_until(lambda: guest.counters.receive_waits)
         got: list[bytes] = []
         while len(got) < len(frames):
             before = len(got)
@@ -107,7 +87,7 @@ def test_frames_wait_for_buffers_and_none_is_lost(tmp_path: Path) -> None:
                 got.extend(contents for _, contents in guest.received())
                 return len(got) >= least
 
-            guest.run_until(more, PATIENCE)
+            guest.run_until(more)
         assert got == frames
 
 
@@ -116,20 +96,17 @@ def test_a_lost_connection_releases_what_waited_and_the_next_one_serves(tmp_path
         for frame in numbered(60, 60000):
             guest.post(1, PLAIN + frame[:30000])
         guest.kick(1)
-        guest.run_until(lambda: counters(guest)["transmitted_frames"], PATIENCE)
+        guest.run_until(lambda: guest.counters.transmitted_frames)
         peer.close()
         guest.wait_for(1, 60)
-        guest.run_until(lambda: counters(guest)["connection_losses"] == 1, PATIENCE)
-        guest.run_until(lambda: guest.link_is_up, PATIENCE)
-        again, _ = listener.accept()
-        with again:
+        guest.run_until(lambda: guest.counters.connection_losses == 1)
+        with accepted(guest, listener) as again:
             (frame,) = numbered(1, 100)
             guest.post(1, PLAIN + frame)
             guest.kick(1)
             assert read_frames(guest, again, 1) == [frame]
-            again.setblocking(True)
             again.sendall(struct.pack(">I", LONGEST_FRAME + 1))
-            guest.run_until(lambda: counters(guest)["connection_losses"] == 2, PATIENCE)
+            guest.run_until(lambda: guest.counters.connection_losses == 2)
 
 
 def test_chains_at_hand_survive_the_reset_of_the_other_queue(tmp_path: Path) -> None:
@@ -138,7 +115,7 @@ def test_chains_at_hand_survive_the_reset_of_the_other_queue(tmp_path: Path) -> 
         for frame in frames:
             guest.post(1, PLAIN + frame)
         guest.kick(1)
-        guest.run_until(lambda: counters(guest)["transmitted_frames"], PATIENCE)
+        guest.run_until(lambda: guest.counters.transmitted_frames)
         guest.renew_queue(0)
         assert read_frames(guest, peer, len(frames)) == frames
         guest.wait_for(1, len(frames))
@@ -149,16 +126,15 @@ def test_a_broken_ring_is_reported(tmp_path: Path) -> None:
         guest.give_buffers(4)
         guest.corrupt_receive_ring()
         peer.sendall(framed(numbered(1, 100)[0]))
-        guest.run_until(lambda: 0 in guest.stopped, PATIENCE)
+        guest.run_until(lambda: 0 in guest.stopped)
 
 
 def test_a_tap_both_ways(tap: str) -> None:
-    device = Net("eth0", via={"tap": "tap0"}, mac=GUEST.hex(":"), window=WINDOW, queue_size=64)
-    with NetOnWorker(device, window=WINDOW) as guest, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        guest.run_until(lambda: not queueing().startswith("noop"), PATIENCE)
+    with NetOnWorker(tap_net(), window=WINDOW) as guest, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        guest.run_until(lambda: not queueing().startswith("noop"))
         for number in range(40):
             sender.sendto(bytes([number]) * 1000, (GUEST_IP, 9))
-        guest.run_until(lambda: counters(guest)["receive_waits"], PATIENCE)
+        guest.run_until(lambda: guest.counters.receive_waits)
         got: list[bytes] = []
 
         def all_came() -> bool:
@@ -167,7 +143,7 @@ def test_a_tap_both_ways(tap: str) -> None:
                 guest.give_buffers(4)
             return len([frame for frame in got if is_udp(frame)]) >= 40
 
-        guest.run_until(all_came, PATIENCE)
+        guest.run_until(all_came)
         assert [frame[42:] for frame in got if is_udp(frame)] == [bytes([number]) * 1000 for number in range(40)]
         guest.give_buffers(16)
         guest.post(1, PLAIN + arp_request(GUEST, GUEST_IP, HOST_IP))
@@ -177,12 +153,11 @@ def test_a_tap_both_ways(tap: str) -> None:
 
 
 def test_a_tap_that_goes_and_comes_back(tap: str) -> None:
-    device = Net("eth0", via={"tap": "tap0"}, mac=GUEST.hex(":"), window=WINDOW, queue_size=64)
-    with NetOnWorker(device, window=WINDOW) as guest:
+    with NetOnWorker(tap_net(), window=WINDOW) as guest:
         ip("link del tap0")
-        guest.run_until(lambda: not guest.link_is_up, PATIENCE)
+        guest.run_until(lambda: not guest.link_is_up)
         ip("tuntap add dev tap0 mode tap")
-        guest.run_until(lambda: guest.link_is_up, PATIENCE)
+        guest.run_until(lambda: guest.link_is_up)
 
 
 @pytest.mark.parametrize("poll", ["sometimes", -1])

@@ -8,6 +8,7 @@ import struct
 from ivshmem_virtio.core import DeviceQueue, DriverQueue
 from ivshmem_virtio.transport.kept_layout import COPY_SIZE, IN_FLIGHT_RECORD_SIZE, QUEUE_RECORD_SIZE, QueueRecord
 
+from .kept_record import RECORD, KeptRecord
 from .split_rig import LENGTH, memory_window
 
 DESC, DRIVER, DEVICE, TABLE, BUFFER = 0x1000, 0x2000, 0x3000, 0x4000, 0x8000
@@ -16,7 +17,6 @@ AVAIL, USED = 1 << 7, 1 << 15
 FLAGS = 14
 START = 0x8000
 ENABLE, DISABLE, AT = 0, 1, 2
-RECORD = 0x40
 
 Element = tuple[int, int, int]
 """Address, length, flags without AVAIL and USED."""
@@ -81,7 +81,7 @@ class PackedRing:
         return found
 
 
-class KeptRing(PackedRing):
+class KeptRing(PackedRing, KeptRecord):
     """The same with device sides that keep a record and die without a word."""
 
     def __init__(self, size: int = 8) -> None:
@@ -89,27 +89,13 @@ class KeptRing(PackedRing):
         self.kept = memory_window(0x1000)
         self.kept.store32(RECORD + QueueRecord.RING_LARGEST, size)
         self.record_length = QUEUE_RECORD_SIZE + size * (IN_FLIGHT_RECORD_SIZE + COPY_SIZE)
+        self.shared = (DESC, 16 * size)
 
     def device_side(self, *, resume: bool, answered_at: int | None = None) -> DeviceQueue:
         return DeviceQueue(
             self.window, self.size, DESC, DRIVER, DEVICE, packed=True, event_idx=True, indirect=True,
             record=self.kept, record_offset=RECORD, resume=resume, answered_at=answered_at,
         )  # fmt: skip
-
-    def memory(self) -> bytes:
-        """All that a device side writes, but for its event suppression."""
-        return self.kept.read(RECORD, self.record_length) + self.window.read(DESC, 16 * self.size)
-
-    def put_back(self, memory: bytes) -> None:
-        self.kept.write(RECORD, memory[: self.record_length])
-        self.window.write(DESC, memory[self.record_length : self.record_length + 16 * self.size])
-
-    def record(self, field: QueueRecord, width: int = 4) -> int:
-        return int.from_bytes(self.kept.read(RECORD + field, width), "little")
-
-    def in_flight(self, buffer_id: int, field: int, width: int) -> int:
-        at = RECORD + QUEUE_RECORD_SIZE + buffer_id * IN_FLIGHT_RECORD_SIZE + field
-        return int.from_bytes(self.kept.read(at, width), "little")
 
     def copy(self, index: int) -> tuple[int, int, int, int]:
         """Address, length, flags and next of a private copy."""

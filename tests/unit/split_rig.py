@@ -5,6 +5,9 @@ import os
 import struct
 
 from ivshmem_virtio.core import DeviceQueue, DriverQueue, Window
+from ivshmem_virtio.transport.kept_layout import IN_FLIGHT_RECORD_SIZE, QUEUE_RECORD_SIZE
+
+from .kept_record import RECORD, KeptRecord
 
 LENGTH = 0x10000
 DESC, DRIVER, DEVICE, TABLE, BUFFER = 0x1000, 0x2000, 0x3000, 0x4000, 0x8000
@@ -70,3 +73,23 @@ class RawRing:
     @property
     def used_index(self) -> int:
         return self.window.load16(DEVICE + 2)
+
+
+class KeptRing(RawRing, KeptRecord):
+    """The same with device sides that keep a record and die without a word."""
+
+    def __init__(self, size: int = 8) -> None:
+        super().__init__(size)
+        self.kept = memory_window(0x1000)
+        self.record_length = QUEUE_RECORD_SIZE + size * IN_FLIGHT_RECORD_SIZE
+        self.shared = (DEVICE, 4 + 8 * size)
+
+    def device_side(self, *, resume: bool) -> DeviceQueue:
+        return DeviceQueue(
+            self.window, self.size, DESC, DRIVER, DEVICE, event_idx=True, indirect=True,
+            record=self.kept, record_offset=RECORD, resume=resume,
+        )  # fmt: skip
+
+    def came_back(self) -> list[int]:
+        """Heads in the used ring, as far as the driver may look."""
+        return [self.used(position)[0] for position in range(self.used_index)]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from ivshmem_virtio.devices.net_header import LONGEST_FRAME, Feature
 from ivshmem_virtio.devices.net_switch import Switch
 from ivshmem_virtio.devices.net_via import ViaError
 from ivshmem_virtio.errors import RingViolation
+from tests.devices.frame_stream import accepted, framed, listen_at
 from tests.devices.net_frames import BROADCAST, GUEST, OTHER, ethernet
 from tests.devices.net_guest import PLAIN, WINDOW, NetGuest, stream_net
 
@@ -34,23 +36,18 @@ FRAME = ethernet(BROADCAST, OTHER, 0x88B5, bytes(range(100)))
 @pytest.fixture
 def wire(tmp_path: Path) -> Iterator[tuple[NetGuest, socket.socket]]:
     """A guest, and the plain socket at the other end of its stream."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "net"))
-        listener.listen(1)
-        with NetGuest(stream_net(tmp_path / "net"), window=WINDOW) as guest:
-            peer, _ = listener.accept()
-            peer.settimeout(60)
-            with peer:
-                yield guest, peer
+    with connected(stream_net(tmp_path / "net"), tmp_path / "net") as (guest, peer):
+        yield guest, peer
 
 
-def framed(frame: bytes) -> bytes:
-    return struct.pack(">I", len(frame)) + frame
-
-
-def net(guest: NetGuest) -> Net:
-    assert isinstance(guest.device, Net)
-    return guest.device
+@contextmanager
+def connected(device: Net, path: Path, features: int | None = None) -> Iterator[tuple[NetGuest, socket.socket]]:
+    with (
+        listen_at(path) as listener,
+        NetGuest(device, window=WINDOW, features=features) as guest,
+        accepted(guest, listener) as peer,
+    ):
+        yield guest, peer
 
 
 def test_it_offers_no_offload_and_no_control_queue_on_a_stream(tmp_path: Path) -> None:
@@ -119,15 +116,15 @@ def test_a_frame_goes_out_however_the_driver_cut_it(wire: tuple[NetGuest, socket
     request = guest.request(1, [whole[a:b] for a, b in pairwise(edges)])
     assert request.written == 0
     assert peer.recv(4096) == framed(FRAME)
-    assert net(guest).counters.transmitted_frames == 1
-    assert net(guest).counters.transmitted_bytes == len(FRAME)
+    assert guest.counters.transmitted_frames == 1
+    assert guest.counters.transmitted_bytes == len(FRAME)
 
 
 def test_frames_that_make_no_sense_come_back_and_are_counted(wire: tuple[NetGuest, socket.socket]) -> None:
     guest, peer = wire
     for bad in (b"", b"x", PLAIN, PLAIN + FRAME[:13], PLAIN + bytes(LONGEST_FRAME + 1), b"\x01" + PLAIN[1:] + FRAME):
         assert guest.request(1, [bad] if bad else [], 0 if bad else 64).written == 0
-    assert net(guest).counters.transmit_malformed == 6
+    assert guest.counters.transmit_malformed == 6
     guest.send(FRAME)
     assert peer.recv(4096) == framed(FRAME)
 
@@ -149,7 +146,7 @@ def test_a_frame_fills_buffers_of_any_size_exactly(wire: tuple[NetGuest, socket.
     guest, peer = wire
     guest.give_buffers(20, size)
     peer.sendall(framed(FRAME) * 2)
-    guest.run_until(lambda: net(guest).counters.received_frames == 2 or net(guest).counters.receive_waits)
+    guest.run_until(lambda: guest.counters.received_frames == 2 or guest.counters.receive_waits)
     got = guest.received()
     # Twenty buffers of twelve bytes hold one frame of 114 bytes and its header, and most of a second.
     assert got == [(PLAIN[:10] + struct.pack("<H", -(-126 // size)), FRAME)] * (1 if size == 12 else 2)
@@ -160,11 +157,11 @@ def test_buffers_without_room_for_a_header_come_back_empty(wire: tuple[NetGuest,
     tiny = guest.give_buffers(3, 11)
     guest.give_buffers(1)
     peer.sendall(framed(FRAME))
-    guest.run_until(lambda: net(guest).counters.received_frames)
+    guest.run_until(lambda: guest.counters.received_frames)
     returned = guest.collect(0)
     assert [request.written for request in returned] == [0, 0, 0, 12 + len(FRAME)]
     assert returned[:3] == tiny
-    assert net(guest).counters.receive_malformed == 3
+    assert guest.counters.receive_malformed == 3
 
 
 def test_frames_wait_for_buffers_and_none_is_cut_or_lost(wire: tuple[NetGuest, socket.socket]) -> None:
@@ -173,7 +170,7 @@ def test_frames_wait_for_buffers_and_none_is_cut_or_lost(wire: tuple[NetGuest, s
     peer.sendall(b"".join(map(framed, frames)))
     guest.give_buffers(2, 512)
     got = [guest.wait_for_frame()[1]]
-    assert net(guest).counters.receive_waits >= 1
+    assert guest.counters.receive_waits >= 1
     guest.give_buffers(1, 512)
     guest.run_for(0.02)
     assert guest.received() == []
@@ -181,7 +178,7 @@ def test_frames_wait_for_buffers_and_none_is_cut_or_lost(wire: tuple[NetGuest, s
         guest.give_buffers(3, 512)
         got += [contents for _, contents in guest.received()]
     assert got == frames
-    assert net(guest).counters.received_frames == len(frames)
+    assert guest.counters.received_frames == len(frames)
 
 
 def test_a_frame_no_full_ring_could_hold_is_dropped_and_the_next_one_arrives(
@@ -191,46 +188,36 @@ def test_a_frame_no_full_ring_could_hold_is_dropped_and_the_next_one_arrives(
     guest.give_buffers(64, 16)
     peer.sendall(framed(FRAME[:14] + bytes(2000)) + framed(FRAME))
     assert guest.wait_for_frame()[1] == FRAME
-    assert net(guest).counters.receive_too_long == 1
+    assert guest.counters.receive_too_long == 1
 
 
 def test_without_mergeable_buffers_each_frame_has_one(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "net"))
-        listener.listen(1)
-        with NetGuest(stream_net(tmp_path / "net"), window=WINDOW, features=int(Feature.MAC)) as guest:
-            peer, _ = listener.accept()
-            with peer:
-                guest.give_buffers(3, 1526)
-                peer.sendall(framed(FRAME) + framed(FRAME[:14] + bytes(3000)) + framed(FRAME * 2))
-                guest.run_until(lambda: net(guest).counters.received_frames == 2)
-                assert guest.received() == [(PLAIN[:10] + b"\1\0", FRAME), (PLAIN[:10] + b"\1\0", FRAME * 2)]
-                assert net(guest).counters.receive_too_long == 1
-                assert guest.driver.config_changes == 0
+    with connected(stream_net(tmp_path / "net"), tmp_path / "net", int(Feature.MAC)) as (guest, peer):
+        guest.give_buffers(3, 1526)
+        peer.sendall(framed(FRAME) + framed(FRAME[:14] + bytes(3000)) + framed(FRAME * 2))
+        guest.run_until(lambda: guest.counters.received_frames == 2)
+        assert guest.received() == [(PLAIN[:10] + b"\1\0", FRAME), (PLAIN[:10] + b"\1\0", FRAME * 2)]
+        assert guest.counters.receive_too_long == 1
+        assert guest.driver.config_changes == 0
 
 
 def test_a_negotiated_mtu_keeps_longer_frames_out(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(tmp_path / "net"))
-        listener.listen(1)
-        with NetGuest(stream_net(tmp_path / "net", mtu=1000), window=WINDOW) as guest:
-            peer, _ = listener.accept()
-            with peer:
-                guest.give_buffers(4)
-                peer.sendall(framed(bytes(1019)) + framed(bytes(1018)))
-                assert len(guest.wait_for_frame()[1]) == 1018
-                assert net(guest).counters.receive_too_long == 1
+    with connected(stream_net(tmp_path / "net", mtu=1000), tmp_path / "net") as (guest, peer):
+        guest.give_buffers(4)
+        peer.sendall(framed(bytes(1019)) + framed(bytes(1018)))
+        assert len(guest.wait_for_frame()[1]) == 1018
+        assert guest.counters.receive_too_long == 1
 
 
 def test_before_a_driver_and_after_its_reset_frames_are_dropped(wire: tuple[NetGuest, socket.socket]) -> None:
     guest, peer = wire
     (held,) = guest.give_buffers(1, 64)
     peer.sendall(framed(FRAME))
-    guest.run_until(lambda: net(guest).counters.receive_waits)
+    guest.run_until(lambda: guest.counters.receive_waits)
     guest.reset()
-    assert net(guest).counters.receive_inactive == 1
+    assert guest.counters.receive_inactive == 1
     peer.sendall(framed(FRAME) * 5)
-    guest.run_until(lambda: net(guest).counters.receive_inactive == 6)
+    guest.run_until(lambda: guest.counters.receive_inactive == 6)
     assert guest.window.read(held.writable[0][0], 64) == b"\xee" * 64
 
 
@@ -238,12 +225,12 @@ def test_buffers_set_aside_survive_the_reset_of_the_other_queue(wire: tuple[NetG
     guest, peer = wire
     guest.give_buffers(1, 64)
     peer.sendall(framed(FRAME))
-    guest.run_until(lambda: net(guest).counters.receive_waits)
+    guest.run_until(lambda: guest.counters.receive_waits)
     guest.device.deactivate()
     guest.device.activate(guest.driver)
     guest.give_buffers(1, 64)
     peer.sendall(framed(FRAME))
-    guest.run_until(lambda: net(guest).counters.received_frames == 1)
+    guest.run_until(lambda: guest.counters.received_frames == 1)
     assert [request.written for request in guest.collect(0)] == [64, 62]
 
 
@@ -252,7 +239,7 @@ def test_a_broken_receive_ring_is_reported_where_the_transport_listens(wire: tup
     guest.give_buffers(1)
     guest.corrupt_receive_ring()
     peer.sendall(framed(FRAME) * 3)
-    guest.run_until(lambda: net(guest).counters.receive_inactive == 2)
+    guest.run_until(lambda: guest.counters.receive_inactive == 2)
     with pytest.raises(RingViolation):
         guest.kick(0)
     with pytest.raises(RingViolation):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ivshmem_virtio.core import Chain, DeviceQueue
+from ivshmem_virtio.core import DeviceQueue
 from ivshmem_virtio.errors import BufferIdInFlight, BufferOutsideWindow, KeptChainDamaged, UsedPositionChanged
 from ivshmem_virtio.transport.kept_layout import (
     IN_FLIGHT_RECORD_SIZE,
@@ -14,28 +14,12 @@ from ivshmem_virtio.transport.kept_layout import (
     QueueRecord,
 )
 
-from .packed_rig import AVAIL, BUFFER, DESC, FLAGS, INDIRECT, NEXT, RECORD, START, TABLE, USED, WRITE, KeptRing
+from .kept_record import RECORD, chains, heads, pop
+from .packed_rig import AVAIL, BUFFER, DESC, FLAGS, INDIRECT, NEXT, START, TABLE, USED, WRITE, KeptRing
 from .single_step import every_instant
 
 ONE = (BUFFER, 16, WRITE)
 OUT, IN = (BUFFER + 0x40, 8, 0), (BUFFER + 0x80, 24, WRITE)
-
-
-def pop(queue: DeviceQueue) -> Chain:
-    chain = queue.pop()
-    assert chain is not None
-    return chain
-
-
-def ids(queue: DeviceQueue) -> list[int]:
-    return [chain.head for chain in chains(queue)]
-
-
-def chains(queue: DeviceQueue) -> list[Chain]:
-    found = []
-    while (chain := queue.pop()) is not None:
-        found.append(chain)
-    return found
 
 
 def test_what_is_in_flight_comes_again_in_its_order_before_what_is_new() -> None:
@@ -72,7 +56,7 @@ def test_a_batch_that_was_shown_and_not_yet_recorded() -> None:
     rig.kept.store32(RECORD + QueueRecord.COMMIT_COUNT, 1)
     rig.kept.store32(RECORD + QUEUE_RECORD_SIZE + 3 * IN_FLIGHT_RECORD_SIZE + InFlightRecord.COMMITTED, 1)
     second = rig.device_side(resume=True)
-    assert ids(second) == [1, 4]
+    assert heads(second) == [1, 4]
     assert rig.take_back() == [3]
     assert rig.record(QueueRecord.USED_POSITION, 2) == START + 1
 
@@ -139,7 +123,7 @@ def test_a_slot_that_somebody_marked_used(flags: int) -> None:
     rig = KeptRing()
     pop_all = rig.device_side(resume=False)
     rig.offer(3, ONE)
-    ids(pop_all)
+    heads(pop_all)
     rig.window.store16(DESC + FLAGS, flags)
     with pytest.raises(UsedPositionChanged, match="used position 0x8000"):
         rig.device_side(resume=True)
@@ -181,7 +165,7 @@ def test_what_is_redone_is_checked_again() -> None:
     queue = rig.device_side(resume=False)
     rig.descriptor(0, BUFFER, 8, 0, 0, table=TABLE)
     rig.offer(0, (TABLE, 16, INDIRECT))
-    ids(queue)
+    heads(queue)
     rig.descriptor(0, rig.window.length, 8, 0, 0, table=TABLE)
     with pytest.raises(BufferOutsideWindow):
         rig.device_side(resume=True).pop()
@@ -201,7 +185,7 @@ def test_a_queue_enabled_anew_forgets_what_was_in_flight() -> None:
     rig = KeptRing()
     queue = rig.device_side(resume=False)
     rig.offer(0, ONE)
-    ids(queue)
+    heads(queue)
     rig.window.zero(DESC, 16 * rig.size)
     assert rig.device_side(resume=False).pop() is None
     assert rig.device_side(resume=True).pop() is None
@@ -219,7 +203,7 @@ def test_behind_what_a_stand_in_has_answered() -> None:
     rig.offer(2, OUT, IN)
     successor = rig.device_side(resume=True, answered_at=START + 3)
     assert successor.index == START + 3
-    assert ids(successor) == [2]
+    assert heads(successor) == [2]
 
 
 # -- killed at every instant -------------------------------------------------------------------------------------------

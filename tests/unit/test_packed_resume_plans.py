@@ -13,6 +13,7 @@ import pytest
 
 from ivshmem_virtio.core import Chain, DeviceQueue
 
+from .kept_record import chains, pop
 from .packed_rig import BUFFER, INDIRECT, TABLE, WRITE, Element, KeptRing
 from .single_step import every_instant
 
@@ -95,9 +96,7 @@ def carry_out(queue: DeviceQueue, held: list[Chain], steps: list[int]) -> None:
         if step == PUBLISH:
             queue.publish()
         elif step == POP:
-            chain = queue.pop()
-            assert chain is not None
-            held.append(chain)
+            held.append(pop(queue))
         else:
             queue.push(held.pop(step), 0)
 
@@ -109,9 +108,7 @@ def assert_nothing_is_lost(driver: Driver) -> None:
     done = ring.take_back()
     assert len(set(done)) == len(done)
     queue = ring.device_side(resume=True)
-    again: list[Chain] = []
-    while (chain := queue.pop()) is not None:
-        again.append(chain)
+    again = chains(queue)
     assert [(chain.head, chain.readable + chain.writable) for chain in again] == [
         (buffer_id, parts) for buffer_id, (parts, _) in driver.out.items() if buffer_id not in done
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from ivshmem_virtio.core import Chain, DeviceQueue
+from ivshmem_virtio.core import DeviceQueue
 from ivshmem_virtio.errors import AvailableIndexJump, BufferOutsideWindow, HeadInFlight, RingTaken, UsedIndexChanged
 from ivshmem_virtio.transport.kept_layout import (
     IN_FLIGHT_RECORD_SIZE,
@@ -14,61 +14,20 @@ from ivshmem_virtio.transport.kept_layout import (
     QueueRecord,
 )
 
+from .kept_record import RECORD, chains, heads, pop
 from .single_step import every_instant
-from .split_rig import BUFFER, DESC, DEVICE, DRIVER, INDIRECT, TABLE, WRITE, RawRing, memory_window
+from .split_rig import BUFFER, DESC, DEVICE, DRIVER, INDIRECT, TABLE, WRITE, KeptRing
 
 SIZE = 8
-RECORD = 0x40
-RECORD_LENGTH = QUEUE_RECORD_SIZE + SIZE * IN_FLIGHT_RECORD_SIZE
-USED_LENGTH = 6 + 8 * SIZE
 
 
-class Rig(RawRing):
-    """A driver by hand, and device sides that die without a word."""
+class Rig(KeptRing):
+    """One buffer behind each descriptor."""
 
     def __init__(self) -> None:
         super().__init__(SIZE)
-        self.kept = memory_window(0x1000)
         for head in range(SIZE):
             self.descriptor(head, BUFFER + 16 * head, 16, WRITE)
-
-    def device_side(self, *, resume: bool) -> DeviceQueue:
-        return DeviceQueue(
-            self.window, SIZE, DESC, DRIVER, DEVICE, event_idx=True, indirect=True,
-            record=self.kept, record_offset=RECORD, resume=resume,
-        )  # fmt: skip
-
-    def memory(self) -> bytes:
-        """All that a device side writes, but for avail_event."""
-        return self.kept.read(RECORD, RECORD_LENGTH) + self.window.read(DEVICE, USED_LENGTH - 2)
-
-    def put_back(self, memory: bytes) -> None:
-        self.kept.write(RECORD, memory[:RECORD_LENGTH])
-        self.window.write(DEVICE, memory[RECORD_LENGTH:])
-
-    def came_back(self) -> list[int]:
-        """Heads in the used ring, as far as the driver may look."""
-        return [self.used(position)[0] for position in range(self.used_index)]
-
-    def record(self, field: QueueRecord, width: int = 4) -> int:
-        return int.from_bytes(self.kept.read(RECORD + field, width), "little")
-
-    def in_flight(self, head: int, field: InFlightRecord, width: int) -> int:
-        at = RECORD + QUEUE_RECORD_SIZE + head * IN_FLIGHT_RECORD_SIZE + field
-        return int.from_bytes(self.kept.read(at, width), "little")
-
-
-def pop(queue: DeviceQueue) -> Chain:
-    chain = queue.pop()
-    assert chain is not None
-    return chain
-
-
-def heads(queue: DeviceQueue) -> list[int]:
-    found = []
-    while (chain := queue.pop()) is not None:
-        found.append(chain.head)
-    return found
 
 
 def test_what_is_in_flight_comes_again_in_its_order_before_what_is_new() -> None:
@@ -93,7 +52,7 @@ def test_a_batch_that_was_shown_and_not_yet_recorded() -> None:
     first = rig.device_side(resume=False)
     rig.make_available(1, 3, 4)
     _one, three, _four = pop(first), pop(first), pop(first)
-    before = rig.kept.read(RECORD, RECORD_LENGTH)
+    before = rig.kept.read(RECORD, rig.record_length)
     first.push(three, 0)
     first.publish()
     rig.kept.write(RECORD, before)
@@ -236,11 +195,11 @@ def test_killed_at_every_instant_of_coming_back() -> None:
     queue = rig.device_side(resume=False)
     order = [6, 1, 3, 0]
     rig.make_available(*order)
-    chains = [pop(queue) for _ in range(3)]
+    held = [pop(queue) for _ in range(3)]
 
     def publish() -> None:
-        queue.push(chains[1], 0)
-        queue.push(chains[0], 0)
+        queue.push(held[1], 0)
+        queue.push(held[0], 0)
         queue.publish()
 
     for memory in every_instant(publish, rig.memory):
@@ -253,10 +212,7 @@ def test_killed_at_every_instant_of_coming_back() -> None:
 def come_back(rig: Rig) -> None:
     """Take everything, answer the last."""
     queue = rig.device_side(resume=True)
-    chains = []
-    while (chain := queue.pop()) is not None:
-        chains.append(chain)
-    queue.push(chains[-1], 0)
+    queue.push(chains(queue)[-1], 0)
     queue.publish()
 
 
@@ -375,11 +331,11 @@ def test_killed_at_every_instant_of_coming_back_behind_a_stand_in() -> None:
     queue = rig.owned(5, resume=False)
     order = [6, 1, 3, 0]
     rig.make_available(*order)
-    chains = [pop(queue) for _ in range(3)]
+    held = [pop(queue) for _ in range(3)]
 
     def publish() -> None:
-        queue.push(chains[1], 0)
-        queue.push(chains[0], 0)
+        queue.push(held[1], 0)
+        queue.push(held[0], 0)
         queue.publish()
 
     for memory in every_instant(publish, rig.memory):

@@ -10,23 +10,26 @@ import pytest
 
 from ivshmem_virtio.core import Chain, DeviceQueue
 
+from .kept_record import chains, pop
 from .single_step import every_instant
-from .split_rig import BUFFER, INDIRECT, TABLE, WRITE
-from .test_split_resume import Rig
+from .split_rig import BUFFER, INDIRECT, TABLE, WRITE, KeptRing
 
 NEXT = 1
 HEADS = (0, 1, 2, 4, 6, 7)
+DIRECT = (0, 1)
 CHAINED = {2: 3, 4: 5}
 INDIRECT_HEADS = (6, 7)
 LENGTHS = {0: (0, 16), 1: (0, 16), 2: (16, 16), 4: (16, 16), 6: (8, 24), 7: (8, 24)}
 """Readable and writable bytes by head."""
 
 
-class PlanRig(Rig):
+class PlanRig(KeptRing):
     """Buffers of every kind, to be taken and given back as a plan says."""
 
     def __init__(self) -> None:
         super().__init__()
+        for head in DIRECT:
+            self.descriptor(head, BUFFER + 16 * head, 16, WRITE)
         for head, second in CHAINED.items():
             self.descriptor(head, BUFFER + 64 * head, 16, NEXT, second)
             self.descriptor(second, BUFFER + 64 * head + 16, 16, WRITE)
@@ -38,11 +41,10 @@ class PlanRig(Rig):
 
     def left(self) -> list[tuple[int, int, int]]:
         """What a successor gets to do: (head, readable, writable) of each chain, in its order."""
-        queue = self.device_side(resume=True)
-        found = []
-        while (chain := queue.pop()) is not None:
-            found.append((chain.head, chain.readable_length, chain.writable_length))
-        return found
+        return [
+            (chain.head, chain.readable_length, chain.writable_length)
+            for chain in chains(self.device_side(resume=True))
+        ]
 
 
 def plan(chance: random.Random, queue: DeviceQueue, *, in_order: bool) -> Callable[[], None]:
@@ -63,16 +65,14 @@ def plan(chance: random.Random, queue: DeviceQueue, *, in_order: bool) -> Callab
     steps.append(None)
 
     def carry_out() -> None:
-        chains: list[Chain] = []
+        popped: list[Chain] = []
         for step in steps:
             if step is None:
                 queue.publish()
             elif step < 0:
-                chain = queue.pop()
-                assert chain is not None
-                chains.append(chain)
+                popped.append(pop(queue))
             else:
-                queue.push(chains[step], 1)
+                queue.push(popped[step], 1)
 
     return carry_out
 
