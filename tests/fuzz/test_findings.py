@@ -63,13 +63,13 @@ PLANTED = {
     "a chain that is lost when a device is killed": (
         "rings",
         """
-        from fuzz import rings
+        from fuzz import both_sides, rings
 
         succeed = rings.Rings.succeed
 
         def forgetful(self, **how):
             if self.taken:
-                rings.RECORDS.zero(self.taken_record(self.taken[0]), 8)
+                both_sides.RECORDS.zero(self.taken_record(self.taken[0]), 8)
             succeed(self, **how)
 
         rings.Rings.succeed = forgetful
