@@ -7,52 +7,52 @@ exchanges with real doorbells do not come close enough to show it.
 
 import pytest
 
-from ivshmem_virtio.core import DeviceQueue, DriverQueue, Window
+from ivshmem_virtio.core import Window
 
 from .exchange_types import Exchange
-from .pair import both
-from .places import AVAIL, DESC, REQUESTS, RINGS, TABLES, TABLES_END, USED
+from .pair import DEVICE_SEED, DRIVER_SEED, both
+from .places import REQUESTS
+from .ring import Ring
 
-SIZE = 8
-CHAINS = 400_000
-SEEDS = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
-
-each_suppression = pytest.mark.parametrize("event_idx", [False, True], ids=["flags", "event"])
+SPLIT = [Ring(event_idx=False), Ring(event_idx=True)]
+PACKED = [Ring(packed=True, event_idx=False), Ring(packed=True, event_idx=True)]
 
 
-@each_suppression
-def test_our_driver_with_our_device(exchange: Exchange, window: Window, event_idx: bool) -> None:
-    driver = DriverQueue(window, SIZE, DESC, AVAIL, USED, event_idx=event_idx, indirect=False)
-    device = DeviceQueue(window, SIZE, DESC, AVAIL, USED, event_idx=event_idx, indirect=False)
+def chains(ring: Ring) -> int:
+    return 60_000 if ring.packed else 400_000
+
+
+@pytest.mark.parametrize("ring", SPLIT + PACKED, ids=str)
+def test_our_driver_with_our_device(exchange: Exchange, window: Window, ring: Ring) -> None:
+    driver = ring.our_driver(window)
+    device = ring.our_device(window)
     bells = exchange.spin_bells()
     sent, read = both(
-        lambda: exchange.drive(driver, REQUESTS, CHAINS, 1, SEEDS[0], *bells),
-        lambda: exchange.serve(device, CHAINS, 1, SEEDS[1], *bells),
+        lambda: exchange.drive(driver, REQUESTS, chains(ring), 1, DRIVER_SEED, *bells),
+        lambda: exchange.serve(device, chains(ring), 1, DEVICE_SEED, *bells),
     )
     assert sent == read
 
 
-@each_suppression
-def test_linux_driver_with_our_device(exchange: Exchange, window: Window, event_idx: bool) -> None:
-    linux = exchange.LinuxDriver(
-        window, SIZE, indirect=False, event_idx=event_idx, rings=RINGS, tables=TABLES, end=TABLES_END
-    )
-    device = DeviceQueue(window, SIZE, linux.desc, linux.avail, linux.used, event_idx=event_idx, indirect=False)
+@pytest.mark.parametrize("ring", SPLIT + PACKED, ids=str)
+def test_linux_driver_with_our_device(exchange: Exchange, window: Window, ring: Ring) -> None:
+    linux = ring.linux_driver(exchange, window)
+    device = ring.our_device(window, linux)
     bells = exchange.spin_bells()
     sent, read = both(
-        lambda: linux.run(REQUESTS, CHAINS, 1, SEEDS[0], *bells),
-        lambda: exchange.serve(device, CHAINS, 1, SEEDS[1], *bells),
+        lambda: linux.run(REQUESTS, chains(ring), 1, DRIVER_SEED, *bells),
+        lambda: exchange.serve(device, chains(ring), 1, DEVICE_SEED, *bells),
     )
     assert sent == read
 
 
-@each_suppression
-def test_our_driver_with_linux_device(exchange: Exchange, window: Window, event_idx: bool) -> None:
-    driver = DriverQueue(window, SIZE, DESC, AVAIL, USED, event_idx=event_idx, indirect=False)
-    linux = exchange.LinuxDevice(window, SIZE, DESC, AVAIL, USED, event_idx=event_idx)
+@pytest.mark.parametrize("ring", SPLIT, ids=str)
+def test_our_driver_with_linux_device(exchange: Exchange, window: Window, ring: Ring) -> None:
+    driver = ring.our_driver(window)
+    linux = ring.linux_device(exchange, window)
     bells = exchange.spin_bells()
     sent, read = both(
-        lambda: exchange.drive(driver, REQUESTS, CHAINS, 1, SEEDS[0], *bells),
-        lambda: linux.run(CHAINS, 1, SEEDS[1], *bells),
+        lambda: exchange.drive(driver, REQUESTS, chains(ring), 1, DRIVER_SEED, *bells),
+        lambda: linux.run(chains(ring), 1, DEVICE_SEED, *bells),
     )
     assert sent == read

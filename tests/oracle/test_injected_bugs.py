@@ -2,34 +2,39 @@
 """Bugs put into one side on purpose: the kernel's code must notice each, or the exchanges prove nothing."""
 
 import errno
+from dataclasses import replace
 
 import pytest
 
 from ivshmem_virtio import errors
-from ivshmem_virtio.core import Chain, DeviceQueue, DriverQueue, Window
+from ivshmem_virtio.core import Chain, DeviceQueue, Window
 
 from .exchange_types import Exchange, LinuxDriver
-from .places import AVAIL, DESC, REQUESTS, RINGS, TABLES, TABLES_END, USED
+from .places import DESC, REQUESTS, TABLES
+from .ring import Ring
 
-SIZE = 8
 NEXT, WRITE, INDIRECT = 1, 2, 4
+FLAGS = 14
+AVAILABLE, USED = 1 << 7, 1 << 15
+
+split = pytest.mark.parametrize("ring", [Ring()], ids=str)
+packed = pytest.mark.parametrize("ring", [Ring(packed=True)], ids=str)
+either = pytest.mark.parametrize("ring", [Ring(), Ring(packed=True)], ids=str)
 
 
 @pytest.fixture
-def linux(exchange: Exchange, window: Window) -> LinuxDriver:
-    return exchange.LinuxDriver(
-        window, SIZE, indirect=False, event_idx=False, rings=RINGS, tables=TABLES, end=TABLES_END
-    )
+def linux(exchange: Exchange, window: Window, ring: Ring) -> LinuxDriver:
+    return ring.linux_driver(exchange, window)
 
 
 @pytest.fixture
-def device(linux: LinuxDriver, window: Window) -> DeviceQueue:
-    return DeviceQueue(window, SIZE, linux.desc, linux.avail, linux.used, event_idx=False, indirect=False)
+def device(linux: LinuxDriver, window: Window, ring: Ring) -> DeviceQueue:
+    return ring.our_device(window, linux)
 
 
 @pytest.fixture
 def taken(linux: LinuxDriver, device: DeviceQueue) -> list[Chain]:
-    """Three chains of the kernel's driver, in our device's hands; tokens 1, 2, 3 and heads 0, 1, 2."""
+    """Three chains of the kernel's driver, in our device's hands; tokens 1, 2, 3 and heads, or buffer ids, 0, 1, 2."""
     for token in (1, 2, 3):
         linux.add(REQUESTS + 64 * token, 64, token)
     linux.kick()
@@ -37,6 +42,7 @@ def taken(linux: LinuxDriver, device: DeviceQueue) -> list[Chain]:
     return [chain for chain in chains if chain is not None]
 
 
+@either
 def test_a_sound_device_is_accepted(linux: LinuxDriver, device: DeviceQueue, taken: list[Chain]) -> None:
     for chain in reversed(taken):
         device.push(chain, chain.write(0, b"0123456789"))
@@ -45,23 +51,33 @@ def test_a_sound_device_is_accepted(linux: LinuxDriver, device: DeviceQueue, tak
     assert not linux.broken
 
 
-def test_used_id_of_no_chain(linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window) -> None:
+@either
+def test_used_id_of_no_chain(
+    linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window, ring: Ring
+) -> None:
     device.push(taken[0], 0)
-    window.store32(linux.used + 4, 5)
+    if ring.packed:
+        window.store16(linux.desc + 12, 5)
+    else:
+        window.store32(linux.used + 4, 5)
     device.publish()
     assert linux.get() is None
     assert linux.broken
     assert "id 5 is not a head" in linux.complaint
 
 
-def test_used_id_outside_the_ring(linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window) -> None:
+@split
+def test_used_id_outside_the_ring(
+    linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window, ring: Ring
+) -> None:
     device.push(taken[0], 0)
-    window.store32(linux.used + 4, SIZE)
+    window.store32(linux.used + 4, ring.size)
     device.publish()
     assert linux.get() is None
     assert "id 8 out of range" in linux.complaint
 
 
+@split
 def test_used_index_jumps(linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window) -> None:
     device.push(taken[0], 0)
     device.publish()
@@ -71,6 +87,7 @@ def test_used_index_jumps(linux: LinuxDriver, device: DeviceQueue, taken: list[C
     assert "is not a head" in linux.complaint
 
 
+@split
 def test_used_element_after_its_index(
     linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window
 ) -> None:
@@ -84,6 +101,7 @@ def test_used_element_after_its_index(
     assert "is not a head" in linux.complaint
 
 
+@split
 def test_wrong_used_length_reaches_the_check(
     linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window
 ) -> None:
@@ -92,6 +110,17 @@ def test_wrong_used_length_reaches_the_check(
     window.store32(linux.used + 8, 11)
     device.publish()
     assert linux.get() == (1, 11)
+
+
+@packed
+def test_flags_that_come_too_early(linux: LinuxDriver, device: DeviceQueue, taken: list[Chain], window: Window) -> None:
+    """What a batch that is shown before it is complete looks like."""
+    device.push(taken[1], 0)
+    window.store16(linux.desc + FLAGS, AVAILABLE | USED)
+    assert linux.get() == (2, 0)
+    window.store16(linux.desc + 16 + FLAGS, AVAILABLE | USED)
+    assert linux.get() is None
+    assert linux.broken
 
 
 def descriptor(window: Window, table: int, index: int, address: int, length: int, flags: int, following: int) -> None:
@@ -124,36 +153,37 @@ def test_both_device_sides_refuse(
     verdict: int,
     violation: type[errors.RingViolation],
 ) -> None:
-    driver = DriverQueue(window, SIZE, DESC, AVAIL, USED, event_idx=False, indirect=True)
+    ring = Ring(indirect=True)
+    driver = ring.our_driver(window)
     driver.add([(REQUESTS, 4)], [(REQUESTS + 64, 4)], "sound")
     driver.publish()
     for entry in descriptors:
         descriptor(window, DESC, *entry)
-    linux = exchange.LinuxDevice(window, SIZE, DESC, AVAIL, USED, event_idx=False)
+    linux = ring.linux_device(exchange, window)
     assert linux.serve_one() == -verdict
-    device = DeviceQueue(window, SIZE, DESC, AVAIL, USED, event_idx=False, indirect=True)
+    device = ring.our_device(window)
     with pytest.raises(violation):
         device.pop()
 
 
 def test_a_nested_table_is_refused_by_both(exchange: Exchange, window: Window) -> None:
-    driver = DriverQueue(window, SIZE, DESC, AVAIL, USED, event_idx=False, indirect=True)
+    ring = Ring(indirect=True)
+    driver = ring.our_driver(window)
     driver.add([(REQUESTS, 4)], [(REQUESTS + 64, 4)], "sound", table=TABLES)
     driver.publish()
     descriptor(window, TABLES, 1, TABLES + 64, 16, INDIRECT, 0)
-    linux = exchange.LinuxDevice(window, SIZE, DESC, AVAIL, USED, event_idx=False)
+    linux = ring.linux_device(exchange, window)
     assert linux.serve_one() == -errno.EINVAL
-    device = DeviceQueue(window, SIZE, DESC, AVAIL, USED, event_idx=False, indirect=True)
+    device = ring.our_device(window)
     with pytest.raises(errors.IndirectNested):
         device.pop()
 
 
-def test_an_unnegotiated_table_is_refused(exchange: Exchange, window: Window) -> None:
+@either
+def test_an_unnegotiated_table_is_refused(exchange: Exchange, window: Window, ring: Ring) -> None:
     # Two segments, because the kernel's driver takes a table only for more than one.
-    linux = exchange.LinuxDriver(
-        window, SIZE, indirect=True, event_idx=False, rings=RINGS, tables=TABLES, end=TABLES_END
-    )
-    device = DeviceQueue(window, SIZE, linux.desc, linux.avail, linux.used, event_idx=False, indirect=False)
+    linux = replace(ring, indirect=True).linux_driver(exchange, window)
+    device = ring.our_device(window, linux)
     linux.add(REQUESTS, 64, 1, segments=2)
     linux.kick()
     with pytest.raises(errors.IndirectNotNegotiated):
