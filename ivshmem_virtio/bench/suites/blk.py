@@ -5,10 +5,11 @@ pread."""
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ivshmem_virtio.bench.generator import pread_loop
 from ivshmem_virtio.bench.loaded_disk import LoadedDisk, Work
@@ -27,27 +28,41 @@ COLD_SECONDS = 0.25
 
 def run(bench: Run) -> None:
     """Both sides serve images of their own, so that neither waits for the other's locks."""
+    with _both(bench) as (ours, peer):
+        for work, polled in cases(bench.quick):
+            compare(bench, ours.disk, peer.disk, work, polled)
+        _beside_pread(bench, ours)
+        # Last: afterwards the image is in memory here and there only.
+        _not_in_memory(bench, ours, peer)
+    _direct(bench)
+
+
+class Served(NamedTuple):
+    """A disk, and the image it is made of."""
+
+    disk: LoadedDisk
+    image: Path
+
+
+@contextmanager
+def _both(bench: Run, *, direct: bool = False) -> Iterator[tuple[Served, Served]]:
+    """Ours and the peer's; ``direct`` passes by the page cache."""
     with ExitStack() as stack:
         folder = stack.enter_context(bench.scratch())
-        images = [folder / "ours.img", folder / "peer.img"]
-        for image in images:
-            fill(image, bench.image_bytes)
+        image, peer_image = folder / "ours.img", folder / "peer.img"
+        for path in (image, peer_image):
+            fill(path, bench.image_bytes)
+            if direct:
+                leave_memory(path)
         processors = bench.processors
-        daemon = stack.enter_context(
-            storage_daemon(folder, file_node(images[1]), polls=True, prefix=processors.pinned())
-        )
+        node = file_node(peer_image, direct=direct)
+        daemon = stack.enter_context(storage_daemon(folder, node, polls=True, prefix=processors.pinned()))
         bench.commands.append(daemon.command)
-        peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon file, io_uring"))
-        keys = {"path": str(images[0])}
+        name = f"qemu-storage-daemon file, io_uring{', direct' if direct else ''}"
+        peer = stack.enter_context(peer_disk(folder / SOCKET, name))
+        keys = {"path": str(image), **({"direct": True} if direct else {})}
         ours = stack.enter_context(own_disk(folder / "ours", keys, "our file device", processor=processors.device))
-        for work, polled in cases(bench.quick):
-            compare(bench, ours, peer, work, polled)
-        file = os.open(images[0], os.O_RDONLY | os.O_CLOEXEC)
-        stack.callback(os.close, file)
-        _beside_pread(bench, ours, file)
-        # Last: afterwards the image is in memory here and there only.
-        _not_in_memory(bench, ours, peer, images)
-    _direct(bench)
+        yield Served(ours, image), Served(peer, peer_image)
 
 
 def fill(image: Path, size: int) -> None:
@@ -77,28 +92,28 @@ def compare(bench: Run, ours: LoadedDisk, peer: LoadedDisk, work: Work, polled: 
     order = "sequential" if work.sequential else "random"
     what = "write" if work.write else "read"
     name = f"{format_size(work.size)} {order} {what} {'polled' if polled else 'blocking'} QD {work.depth}"
-    if work.depth == 1:
-        case = Case("blk", name, "us", peer.name, "less")
-        bench.compare(case, partial(latency, ours, work, polled), partial(latency, peer, work, polled))
-    else:
-        case = Case("blk", name, "request/s", peer.name)
-        bench.compare(case, partial(rate, ours, work, polled), partial(rate, peer, work, polled))
+    measure = latency if work.depth == 1 else rate
+    bench.compare(
+        _case(name, work.depth, peer), partial(measure, ours, work, polled), partial(measure, peer, work, polled)
+    )
 
 
-def _not_in_memory(bench: Run, ours: LoadedDisk, peer: LoadedDisk, images: Sequence[Path]) -> None:
+def _case(name: str, depth: int, peer: LoadedDisk) -> Case:
+    return Case("blk", name, "us", peer.name, "less") if depth == 1 else Case("blk", name, "request/s", peer.name)
+
+
+def _not_in_memory(bench: Run, ours: Served, peer: Served) -> None:
     """Reads that find hardly a page in memory: the image leaves it before each measurement, which is short."""
 
-    def cold(disk: LoadedDisk, image: Path, depth: int, seconds: float) -> Figure:
-        leave_memory(image)
+    def cold(served: Served, depth: int, seconds: float) -> Figure:
+        leave_memory(served.image)
         measure = latency if depth == 1 else rate
         # What stands in the image after other cases have written to it, nobody knows.
-        return measure(disk, Work(depth, SMALL), True, min(seconds, COLD_SECONDS))
+        return measure(served.disk, Work(depth, SMALL), True, min(seconds, COLD_SECONDS))
 
     for depth in (1, 32):
-        name = f"4K random read not in memory QD {depth}"
-        single = Case("blk", name, "us", peer.name, "less")
-        case = single if depth == 1 else Case("blk", name, "request/s", peer.name)
-        bench.compare(case, partial(cold, ours, images[0], depth), partial(cold, peer, images[1], depth))
+        case = _case(f"4K random read not in memory QD {depth}", depth, peer.disk)
+        bench.compare(case, partial(cold, ours, depth), partial(cold, peer, depth))
 
 
 def leave_memory(image: Path) -> None:
@@ -113,23 +128,10 @@ def leave_memory(image: Path) -> None:
 
 def _direct(bench: Run) -> None:
     """Both pass by the page cache."""
-    with ExitStack() as stack:
-        folder = stack.enter_context(bench.scratch())
-        images = [folder / "ours.img", folder / "peer.img"]
-        for image in images:
-            fill(image, bench.image_bytes)
-            leave_memory(image)
-        processors = bench.processors
-        node = file_node(images[1], direct=True)
-        daemon = stack.enter_context(storage_daemon(folder, node, polls=True, prefix=processors.pinned()))
-        bench.commands.append(daemon.command)
-        peer = stack.enter_context(peer_disk(folder / SOCKET, "qemu-storage-daemon file, io_uring, direct"))
-        keys = {"path": str(images[0]), "direct": True}
-        ours = stack.enter_context(own_disk(folder / "ours", keys, "our file device", processor=processors.device))
-        for depth in (1, 32) if bench.quick else DEPTHS:
-            compare(bench, ours, peer, Work(depth, SMALL, check=True), True)
-        compare(bench, ours, peer, Work(32, SMALL, write=True), True)
-        compare(bench, ours, peer, Work(32, 64 << 10, sequential=True), True)
+    with _both(bench, direct=True) as (ours, peer):
+        works = [Work(depth, SMALL, check=True) for depth in ((1, 32) if bench.quick else DEPTHS)]
+        for work in (*works, Work(32, SMALL, write=True), Work(32, 64 << 10, sequential=True)):
+            compare(bench, ours.disk, peer.disk, work, True)
 
 
 def latency(disk: LoadedDisk, work: Work, polled: bool, seconds: float) -> Figure:
@@ -138,15 +140,17 @@ def latency(disk: LoadedDisk, work: Work, polled: bool, seconds: float) -> Figur
     return Figure(figure.notes["p50 us"], {**figure.notes, "request/s": figure.value})
 
 
-def _beside_pread(bench: Run, ours: LoadedDisk, file: int) -> None:
-    window = ours.queue.window
+def _beside_pread(bench: Run, ours: Served) -> None:
+    disk = ours.disk
 
     def bare(seconds: float) -> Figure:
-        room = 128 * SMALL
-        return Figure(
-            pread_loop(file, window, ours.base, room, size=SMALL, span=bench.image_bytes, seconds=seconds).rate
-        )
+        room, span = 128 * SMALL, bench.image_bytes
+        return Figure(pread_loop(file, disk.queue.window, disk.base, room, size=SMALL, span=span, seconds=seconds).rate)
 
-    for depth in (32, 128):
-        case = Case("blk", f"4K random read polled QD {depth}", "request/s", "a pread loop")
-        bench.compare(case, partial(rate, ours, Work(depth, SMALL), True), bare)
+    file = os.open(ours.image, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for depth in (32, 128):
+            case = Case("blk", f"4K random read polled QD {depth}", "request/s", "a pread loop")
+            bench.compare(case, partial(rate, disk, Work(depth, SMALL), True), bare)
+    finally:
+        os.close(file)
