@@ -19,7 +19,8 @@ from fuzz.script import Script
 from fuzz.silent_link import SilentLink
 from fuzz.turns import LOOP, turn
 from fuzz.unexpected import fail_on_traceback
-from ivshmem_virtio.devices.blk import WRITEBACK_OFFSET, Blk
+from ivshmem_virtio.devices.blk import Blk
+from ivshmem_virtio.devices.blk_config_space import WRITEBACK_OFFSET
 from ivshmem_virtio.devices.console import EMERG_WRITE_OFFSET, Console
 from ivshmem_virtio.devices.device import Device
 from ivshmem_virtio.devices.net import Net

@@ -4,81 +4,40 @@
 from __future__ import annotations
 
 import logging
-import struct
 import time
 from asyncio import AbstractEventLoop
 from collections.abc import Sequence
-from enum import IntFlag
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from ivshmem_virtio.core import Bell, BlkEngine, Chain, Engine, PlaneWorker
+from ivshmem_virtio.devices.blk_config_space import (
+    ALWAYS,
+    CONFIG,
+    WRITEBACK_OFFSET,
+    Feature,
+    config_space,
+    segment_limits,
+)
 from ivshmem_virtio.devices.blk_held import Held
 from ivshmem_virtio.devices.blk_image import SECTOR, Image, ImageUnusable
 from ivshmem_virtio.devices.blk_null import NullImage
+from ivshmem_virtio.devices.blk_options import check_options
 from ivshmem_virtio.devices.blk_pace import Pace
-from ivshmem_virtio.devices.blk_plane import AIO, Plane
-from ivshmem_virtio.devices.blk_request import (
-    HEADER,
-    ID_LENGTH,
-    MAX_DISCARD_SECTORS,
-    MAX_DISCARD_SEGMENTS,
-    MAX_ZEROES_SECTORS,
-    MAX_ZEROES_SEGMENTS,
-    RequestServer,
-)
-from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
+from ivshmem_virtio.devices.blk_plane import Plane
+from ivshmem_virtio.devices.blk_request import HEADER, RequestServer
+from ivshmem_virtio.devices.device import Device, DriverHandle
 from ivshmem_virtio.devices.own_time import own_time
 from ivshmem_virtio.devices.resource import Access, Resource
 from ivshmem_virtio.transport.queue import Queue
 
 _log = logging.getLogger("ivshmem_virtio.device.blk")
 
-CONFIG = struct.Struct("<QII4sIBBHIBBHIIIIIB3x")
-WRITEBACK_OFFSET = 32
 KEPT_WRITETHROUGH = 1
-
-PAGE = 4096
-DESCRIPTOR = 16
-MINIMUM_WINDOW = 64 << 10
 PUBLISH_SECONDS = 0.001
 LOCK_SECONDS = 10.0
-BACKENDS = ("image", "null")
 NULL_SIZE = 1 << 30
-
-
-class Feature(IntFlag):
-    """Feature bits of the block device."""
-
-    SIZE_MAX = 1 << 1
-    SEG_MAX = 1 << 2
-    RO = 1 << 5
-    BLK_SIZE = 1 << 6
-    FLUSH = 1 << 9
-    TOPOLOGY = 1 << 10
-    CONFIG_WCE = 1 << 11
-    MQ = 1 << 12
-    DISCARD = 1 << 13
-    WRITE_ZEROES = 1 << 14
-
-
-ALWAYS = Feature.SIZE_MAX | Feature.SEG_MAX | Feature.BLK_SIZE | Feature.FLUSH | Feature.TOPOLOGY
-
-
-class BlkOptionInvalid(DeviceError):
-    """A setting of a block device makes no sense."""
-
-
-def segment_limits(window: int, queue_size: int) -> tuple[int, int]:
-    """(seg_max, size_max) such that one request takes at most a quarter of the window, whatever its shape.
-
-    That includes what goes with the data: an indirect table, and a page for header and status byte. Segments of a page
-    each must be possible, because that is what scattered guest memory turns into.
-    """
-    quarter = window // 4 - PAGE
-    segments = max(1, min(queue_size - 2, quarter // (PAGE + DESCRIPTOR)))
-    return segments, (quarter - segments * DESCRIPTOR) // segments // PAGE * PAGE
 
 
 class Blk(Device):
@@ -126,24 +85,8 @@ class Blk(Device):
         lock_seconds: float = LOCK_SECONDS,
     ) -> None:
         super().__init__(name)
-        if window < MINIMUM_WINDOW:
-            raise BlkOptionInvalid(
-                f"disk {name}: a window of {window} bytes is too small, {MINIMUM_WINDOW} is the least"
-            )
-        if queues < 1:
-            raise BlkOptionInvalid(f"disk {name}: {queues} queues make no disk, 1 is the least")
-        if serial is not None and (len(serial) > ID_LENGTH or not serial.isascii()):
-            raise BlkOptionInvalid(f"disk {name}: serial {serial!r} is not at most {ID_LENGTH} ASCII characters")
         limits = {"bytes_per_second": bytes_per_second, "requests_per_second": requests_per_second}
-        for key, limit in limits.items():
-            if limit is not None and limit < 1:
-                raise BlkOptionInvalid(f"disk {name}: {key} = {limit} lets nothing through, 1 is the least")
-        if delay_ms < 0:
-            raise BlkOptionInvalid(f"disk {name}: delay_ms = {delay_ms} lies in the past, 0 is the least")
-        if backend not in BACKENDS:
-            raise BlkOptionInvalid(f"disk {name}: backend = {backend!r} is none of {', '.join(BACKENDS)}")
-        if aio not in AIO:
-            raise BlkOptionInvalid(f"disk {name}: aio = {aio!r} is none of {', '.join(AIO)}")
+        check_options(name, window, queues, serial, limits, delay_ms, backend=backend, aio=aio)
         self.path = str(path)
         self._null = backend == "null"
         self._size = size
@@ -151,7 +94,7 @@ class Blk(Device):
         self.read_only = read_only
         self.writable_config = {} if read_only else {WRITEBACK_OFFSET: 1}
         self._queue_sizes = [queue_size] * queues
-        self._segments, self._segment_size = segment_limits(window, queue_size)
+        self._segment_limits = segment_limits(window, queue_size)
         self._window = window
         self._serial = (name if serial is None else serial).encode("ascii", "replace")
         self._lock_seconds = lock_seconds
@@ -187,29 +130,12 @@ class Blk(Device):
         """struct virtio_blk_config as far as ``write_zeroes_may_unmap`` and its padding."""
         if self._image is None:
             return bytes(CONFIG.size)
-        geometry = self._image.geometry
-        blocks = geometry.logical
-        alignment = geometry.physical // SECTOR
-        changing = not self.read_only
-        return CONFIG.pack(
-            self._image.length // SECTOR,
-            self._segment_size,
-            self._segments,
-            bytes(4),  # no CHS geometry
-            blocks,
-            (geometry.physical // blocks).bit_length() - 1,
-            min(geometry.alignment_offset // blocks, 0xFF),
-            min(geometry.minimum // blocks, 0xFFFF),
-            geometry.optimal // blocks,
-            self._writeback,
-            0,
-            len(self._queue_sizes),
-            MAX_DISCARD_SECTORS if changing else 0,
-            MAX_DISCARD_SEGMENTS if changing else 0,
-            alignment if changing else 0,
-            MAX_ZEROES_SECTORS if changing else 0,
-            MAX_ZEROES_SEGMENTS if changing else 0,
-            changing,
+        return config_space(
+            self._image,
+            *self._segment_limits,
+            writeback=self._writeback,
+            queues=len(self._queue_sizes),
+            read_only=self.read_only,
         )
 
     def write_config(self, offset: int, data: bytes) -> None:

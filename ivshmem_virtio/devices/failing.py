@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ivshmem_virtio.core import Bell, Chain, Engine, PlaneWorker
-from ivshmem_virtio.devices import blk, console
+from ivshmem_virtio.devices import blk, blk_config_space, console
 from ivshmem_virtio.devices.blk_request import Status, answer
 from ivshmem_virtio.devices.device import DriverHandle
 from ivshmem_virtio.transport.features import Feature
@@ -40,8 +40,8 @@ class FailingDevice:
         self.writable_config: Mapping[int, int] = self._writable_config()
 
     def _writable_config(self) -> Mapping[int, int]:
-        if self.device_id == blk.Blk.device_id and self.features & blk.Feature.CONFIG_WCE:
-            return {blk.WRITEBACK_OFFSET: 1}
+        if self.device_id == blk.Blk.device_id and self.features & blk_config_space.Feature.CONFIG_WCE:
+            return {blk_config_space.WRITEBACK_OFFSET: 1}
         if self.device_id == console.Console.device_id:
             return console.Console.writable_config
         return {}

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from ivshmem_virtio.devices.blk import Blk, BlkOptionInvalid, Feature, segment_limits
+from ivshmem_virtio.devices.blk import Blk
+from ivshmem_virtio.devices.blk_config_space import Feature, segment_limits
 from ivshmem_virtio.devices.blk_image import ImageLocked, ImageMissing, ImageUnusable
+from ivshmem_virtio.devices.blk_options import BlkOptionInvalid
 from ivshmem_virtio.devices.device import DeviceError
 from tests.devices.driver_rig import DriverRig
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ivshmem_virtio.devices.blk import Blk, BlkOptionInvalid
+from ivshmem_virtio.devices.blk import Blk
 from ivshmem_virtio.devices.blk_image import ImageUnusable
+from ivshmem_virtio.devices.blk_options import BlkOptionInvalid
 from ivshmem_virtio.devices.placement import PlacementInvalid
 from ivshmem_virtio.service.config import parse_config
 from ivshmem_virtio.service.config_devices import BlkConfig

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ivshmem_virtio.devices.blk import Blk, BlkOptionInvalid
+from ivshmem_virtio.devices.blk import Blk
+from ivshmem_virtio.devices.blk_options import BlkOptionInvalid
 from ivshmem_virtio.devices.blk_pace import BURST_SECONDS, Pace
 from tests.devices.driver_rig import DriverRig, Request
 

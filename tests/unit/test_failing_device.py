@@ -11,7 +11,8 @@ from typing import cast
 
 import pytest
 
-from ivshmem_virtio.devices.blk import KEPT_WRITETHROUGH, WRITEBACK_OFFSET, Blk
+from ivshmem_virtio.devices.blk import KEPT_WRITETHROUGH, Blk
+from ivshmem_virtio.devices.blk_config_space import WRITEBACK_OFFSET
 from ivshmem_virtio.devices.console import EMERG_WRITE_OFFSET, Console
 from ivshmem_virtio.devices.device import Device
 from ivshmem_virtio.devices.failing import FailingDevice
