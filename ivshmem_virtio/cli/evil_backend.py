@@ -37,7 +37,7 @@ from ivshmem_virtio.cli.parameters import CONFIG_FILE, json_option
     show_default=True,
     help="Seconds to wait for drivers before scenarios that need running devices.",
 )
-@click.option("--packed", is_flag=True, help="Also what only packed rings withstand.")
+@click.option("--next-flags", is_flag=True, help="Also what split rings in shared memory do not withstand.")
 @click.option(
     "--pidfile",
     "pid_file",
@@ -56,7 +56,7 @@ def evil_backend(
     seed: int | None,
     seconds: float,
     patience: float,
-    packed: bool,
+    next_flags: bool,
     pid_file: Path | None,
     only_list: bool,
     as_json: bool,
@@ -79,7 +79,7 @@ def evil_backend(
     if config_file is None:
         raise click.UsageError("CONFIG.toml says which devices to be")
     seed = secrets.randbits(32) if seed is None else seed
-    scenarios = chosen(names, packed=packed)
+    scenarios = chosen(names, next_flags=next_flags)
     if sample is not None:
         scenarios = Random(seed).sample(scenarios, min(sample, len(scenarios)))
     config = load_config(config_file, images=False)
@@ -105,11 +105,14 @@ def _list(as_json: bool) -> None:
     from ivshmem_virtio.evil.backend.catalogue import SCENARIOS
 
     if as_json:
-        found = [{"name": s.name, "text": s.about, "packed_only": s.packed_only} for s in SCENARIOS.values()]
+        found = [
+            {"name": s.name, "text": s.about, "packed": s.packed, "writes_next": s.writes_next}
+            for s in SCENARIOS.values()
+        ]
         click.echo(json.dumps(found))
         return
     for scenario in SCENARIOS.values():
-        note = " [split NEXT flag: packed only]" if scenario.packed_only else ""
+        note = " [NEXT flags]" if scenario.writes_next else ""
         click.echo(f"{scenario.name:32} {scenario.about}{note}")
 
 

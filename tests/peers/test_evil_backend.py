@@ -16,6 +16,7 @@ import pytest
 
 from ivshmem_virtio.cli.main import run
 from ivshmem_virtio.evil.backend.catalogue import SCENARIOS, playable
+from ivshmem_virtio.evil.backend.scenario import PACKED_PREFIX
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.peers.plain_region import soon
 
@@ -63,19 +64,21 @@ def test_it_behaves_until_all_drivers_are_there(config: Path) -> None:
     assert not (config.parent / "run" / "guest.sock").exists()
 
 
-def test_then_it_does_not(config: Path) -> None:
+@pytest.mark.parametrize(("scenario", "packed"), [("used-id-huge", []), ("packed-used-id-highest", ["rng"])])
+def test_then_it_does_not(config: Path, scenario: str, packed: list[str]) -> None:
     write(config, "rng")
-    with hostile(config, "--scenario", "used-id-huge", "--seed", "3", "--seconds", "4"):
+    with hostile(config, "--scenario", scenario, "--seed", "3", "--seconds", "4" if not packed else "1"):
         done = frontend(config, "rng", "100000")
         log = config.parent / "service.log"
-        assert soon(lambda: '"used-id-huge"' in log.read_text())
+        assert soon(lambda: f'"{scenario}"' in log.read_text())
     assert not region_of(config).exists()
     assert done.returncode == 1
     assert done.stderr.startswith("ivshmem-virtio: ")
     assert len(done.stderr.splitlines()) == 1
     (played,) = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    assert played["scenario"] == "used-id-huge"
+    assert played["scenario"] == scenario
     assert played["running"] == ["rng"]
+    assert played["packed"] == packed
     assert played["done"] >= 1
 
 
@@ -110,9 +113,12 @@ def test_names_and_texts(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evil-backend", "--list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [scenario["name"] for scenario in listed] == list(SCENARIOS)
-    packed_only = {scenario["name"] for scenario in listed if scenario["packed_only"]}
-    assert packed_only == set(SCENARIOS) - {scenario.name for scenario in playable()}
-    assert "descriptor-next-flag-set" in packed_only
+    writes_next = {scenario["name"] for scenario in listed if scenario["writes_next"]}
+    assert writes_next == set(SCENARIOS) - {scenario.name for scenario in playable()}
+    assert "descriptor-next-flag-set" in writes_next
+    packed = {scenario["name"] for scenario in listed if scenario["packed"]}
+    assert packed == {name for name in SCENARIOS if name.startswith(PACKED_PREFIX)}
+    assert len(packed) >= 50
 
 
 def test_unknown_scenario(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

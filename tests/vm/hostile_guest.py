@@ -60,6 +60,7 @@ class Played:
 
     scenario: str
     running: list[str]
+    packed: list[str]
     done: int
     transactions: int
     answered: int

@@ -20,9 +20,10 @@ from tests.vm.conftest import BootGuest
 from tests.vm.hostile_guest import DISK_AGAIN, ENOUGH, TRAFFIC, HostileSite, Played, faults
 from tests.vm.served_guest import assert_works
 
-NAMES = [scenario.name for scenario in playable()]
+NAMES = [scenario.name for scenario in playable() if not scenario.packed]
+PACKED = [scenario.name for scenario in playable() if scenario.packed]
 NEEDS_RUNNING = {scenario.name for scenario in playable() if not scenario.early}
-SAMPLE = 24
+SAMPLE, SAMPLE_PACKED = 24, 3
 # Where the kernel can look for memory that nobody points to any more, it says in its log what it found.
 LEAKS = "/sys/kernel/debug/kmemleak"
 LEAK_SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan > {LEAKS}; sleep 6; echo scan > {LEAKS}; }}"
@@ -40,11 +41,15 @@ def test_there_are_enough_scenarios() -> None:
     assert len(NAMES) == len(set(NAMES)) >= 50
 
 
+def sample(number: int) -> list[str]:
+    return Random(number).sample(NAMES, SAMPLE) + Random(number).sample(PACKED, SAMPLE_PACKED)
+
+
 @pytest.mark.newest_kernel
 def test_a_sample_of_scenarios(tmp_path: Path, boot: BootGuest) -> None:
     chosen = os.environ.get("IVSHMEM_EVIL_SCENARIOS")
     number = int(os.environ.get("IVSHMEM_EVIL_SEED", "8"))
-    names = chosen.split(",") if chosen else Random(number).sample(NAMES, SAMPLE)
+    names = chosen.split(",") if chosen else sample(number)
     withstand(tmp_path, boot, names, number, seconds=1.0)
 
 
@@ -56,9 +61,23 @@ def test_every_scenario(
 ) -> None:
     names = NAMES[part * PER_BOOT : (part + 1) * PER_BOOT]
     played = withstand(tmp_path, boot, names, seed(), seconds=3.0)
-    kernel = request.node.callspec.params["kernel"]
+    note(figures, request, f"part {part + 1}", played)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(-(-len(PACKED) // PER_BOOT)))
+def test_every_scenario_of_packed_rings(
+    tmp_path: Path, boot: BootGuest, part: int, figures: Figures, request: pytest.FixtureRequest
+) -> None:
+    names = PACKED[part * PER_BOOT : (part + 1) * PER_BOOT]
+    played = withstand(tmp_path, boot, names, seed(), seconds=3.0)
+    note(figures, request, f"packed rings, part {part + 1}", played)
+
+
+def note(figures: Figures, request: pytest.FixtureRequest, what: str, played: list[Played]) -> None:
     figures(
-        f"hostile back-end, Linux {kernel}, part {part + 1}",
+        f"hostile back-end, Linux {request.node.callspec.params['kernel']}, {what}",
         scenarios=len(played),
         acts=sum(play.done for play in played),
         answered=sum(play.answered for play in played),
@@ -69,7 +88,7 @@ def test_every_scenario(
 @pytest.mark.timeout(600)
 def test_rings_that_the_peer_cannot_write(tmp_path: Path, boot: BootGuest) -> None:
     """NEXT flags set and cleared in the window: what brings down a driver whose ring is shared."""
-    names = [scenario.name for scenario in playable(packed=True) if scenario.packed_only]
+    names = [scenario.name for scenario in playable(next_flags=True) if scenario.writes_next]
     withstand(tmp_path, boot, names, seed(), seconds=3.0)
 
 
@@ -101,3 +120,7 @@ def check_bite(played: list[Played]) -> None:
     assert not idle
     unmet = [play.scenario for play in played if play.scenario in NEEDS_RUNNING and not play.running]
     assert not unmet, f"no driver came up for {unmet}"
+    split = [
+        play.scenario for play in played if play.scenario in NEEDS_RUNNING.intersection(PACKED) and not play.packed
+    ]
+    assert not split, f"no driver ran on packed rings for {split}"

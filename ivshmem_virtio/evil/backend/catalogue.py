@@ -15,6 +15,7 @@ from ivshmem_virtio.evil.backend.scenarios import (
     header,
     interrupts,
     liveness,
+    packed_ring,
     queues,
     scribbling,
     transactions,
@@ -24,21 +25,23 @@ from ivshmem_virtio.evil.backend.scenarios import (
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for file in (
-        *(used_ring, descriptors, queues, header, transactions, liveness),
+        *(used_ring, packed_ring, descriptors, queues, header, transactions, liveness),
         *(directory, interrupts, configuration, devices, scribbling),
     )
     for scenario in file.GROUP.scenarios
 }
 
 
-def playable(*, packed: bool = False) -> list[Scenario]:
-    """Those that can be asked of a guest; with ``packed`` also those that only packed rings withstand."""
-    return [scenario for scenario in SCENARIOS.values() if packed or not scenario.packed_only]
+def playable(*, next_flags: bool = False) -> list[Scenario]:
+    """Those that can be asked of a guest; with ``next_flags`` also those that a driver with split rings in shared
+    memory does not withstand.
+    """
+    return [scenario for scenario in SCENARIOS.values() if next_flags or not scenario.writes_next]
 
 
-def chosen(names: Sequence[str], *, packed: bool = False) -> list[Scenario]:
+def chosen(names: Sequence[str], *, next_flags: bool = False) -> list[Scenario]:
     """The scenarios of these names, all playable ones for none; raises NoSuchScenario."""
     unknown = [name for name in names if name not in SCENARIOS]
     if unknown:
         raise NoSuchScenario(f"no scenario {unknown[0]!r}; --list shows what there is")
-    return [SCENARIOS[name] for name in names] if names else playable(packed=packed)
+    return [SCENARIOS[name] for name in names] if names else playable(next_flags=next_flags)

@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""A descriptor chain as a driver of a split virtqueue made it (virtio 1.4, 2.7.5), followed within bounds."""
+"""One request of a driver, as a device sees it in either layout of a ring (virtio 1.4, 2.7.5 and 2.8.5)."""
 
 from __future__ import annotations
 
-import struct
-from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ivshmem_virtio.errors import OutsideWindow
 from ivshmem_virtio.evil.backend.memory import Memory
 
 NEXT, WRITE, INDIRECT = 1, 2, 4
-DESCRIPTOR = struct.Struct("<QIHH")
+DESCRIPTOR_SIZE = 16
+AT_LENGTH = 8
 LONGEST = 1024
 LARGEST = 1 << 20
 
 
 @dataclass
 class Chain:
-    """One request: where the device may read and where it may write, as (offset, length) in the window."""
+    """Where the device may read and where it may write, as (offset, length) in the window.
+
+    ``head``: what brings it back, the index of its first descriptor or, in a packed ring, its buffer id. ``step``: by
+    how much it moves the used position on.
+    """
 
     head: int
+    step: int = 1
     readable: list[tuple[int, int]] = field(default_factory=list)
     writable: list[tuple[int, int]] = field(default_factory=list)
 
@@ -28,6 +31,10 @@ class Chain:
     def room(self) -> int:
         """Bytes the device may write, as far as is sensible: lengths may be this program's own garbage."""
         return min(sum(length for _, length in self.writable), LARGEST)
+
+    def add(self, at: int, length: int, flags: int) -> None:
+        """One more descriptor."""
+        (self.writable if flags & WRITE else self.readable).append((at, length))
 
     def bytes_of(self, memory: Memory) -> bytes:
         """All that the device may read, up to a megabyte."""
@@ -43,25 +50,3 @@ class Chain:
             memory.write(at, part)
             done += len(part)
         return done
-
-
-def follow(memory: Memory, table: int, size: int, head: int) -> Chain:
-    """The chain that begins at ``head`` of a descriptor table; it ends early where it makes no sense."""
-    chain = Chain(head)
-    with suppress(OutsideWindow):
-        _follow(memory, table, size, head, chain)
-    return chain
-
-
-def _follow(memory: Memory, table: int, size: int, index: int, chain: Chain) -> None:
-    for _ in range(LONGEST):
-        if index >= size:
-            return
-        at, length, flags, following = DESCRIPTOR.unpack(memory.read(table + 16 * index, 16))
-        if flags & INDIRECT:
-            table, size, index = at, length // 16, 0
-            continue
-        (chain.writable if flags & WRITE else chain.readable).append((at, length))
-        if not flags & NEXT:
-            return
-        index = following

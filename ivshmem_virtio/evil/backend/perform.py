@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from random import Random
 
 from ivshmem_virtio.evil.backend.interruption import Interruption
 from ivshmem_virtio.evil.backend.place import ClientPlace, Place, ServerPlace
+from ivshmem_virtio.evil.backend.puppet import Puppet
 from ivshmem_virtio.evil.backend.scenario import Play, Scenario
 from ivshmem_virtio.evil.backend.stage import Stage
 from ivshmem_virtio.service.config import Config, GuestConfig
@@ -25,13 +26,16 @@ PATIENCE_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Performance:
-    """What happened. ``running``: device types whose driver said DRIVER_OK; ``done``: hostile acts."""
+    """What happened. ``running``: device types whose driver said DRIVER_OK; ``packed``: those that ran on packed rings;
+    ``done``: hostile acts.
+    """
 
     scenario: str
     seed: int
     seconds: float
     waited: float
     running: list[str]
+    packed: list[str]
     done: int
     transactions: int
     answered: int
@@ -42,7 +46,7 @@ def perform(
 ) -> Performance:
     """One scenario. The same seed makes the same choices; what a guest does in between is its own affair."""
     random = Random(f"{seed}:{scenario.name}")
-    stage.cast(random)
+    stage.cast(random, packed=scenario.packed)
     play = Play(stage, random)
     if scenario.early:
         scenario.act(play)
@@ -63,11 +67,16 @@ def perform(
         seed,
         seconds,
         round(waited, 2),
-        [device_type(puppet.act.device_id) for puppet in stage.puppets if puppet.reached & Status.DRIVER_OK],
+        _types(puppet for puppet in stage.puppets if puppet.reached & Status.DRIVER_OK),
+        _types(puppet for puppet in stage.puppets if puppet.ran_packed),
         play.done,
         sum(puppet.transactions for puppet in stage.puppets),
         sum(puppet.answered for puppet in stage.puppets),
     )
+
+
+def _types(puppets: Iterable[Puppet]) -> list[str]:
+    return [device_type(puppet.act.device_id) for puppet in puppets]
 
 
 def _until_running(stage: Stage, deadline: float) -> None:

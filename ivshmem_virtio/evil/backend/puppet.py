@@ -7,14 +7,16 @@ It shares no code with the device side of this package, which refuses to misbeha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import OutsideWindow
 from ivshmem_virtio.evil.backend.acts import Act, safely
-from ivshmem_virtio.evil.backend.chain import Chain, follow
+from ivshmem_virtio.evil.backend.chain import Chain
 from ivshmem_virtio.evil.backend.memory import Memory
+from ivshmem_virtio.evil.backend.packed_ring import PACKED
+from ivshmem_virtio.evil.backend.queue import PuppetQueue, RingLayout
+from ivshmem_virtio.evil.backend.split_ring import SPLIT
 from ivshmem_virtio.link.layout import (
     BACKEND,
     FRONTEND,
@@ -25,41 +27,13 @@ from ivshmem_virtio.link.layout import (
     Header,
     LinkLayout,
     QueueLine,
-    SplitPlacement,
     State,
     ring_block_length,
     round_up,
 )
-from ivshmem_virtio.transport.features import OFFERED, Status
+from ivshmem_virtio.transport.features import OFFERED, Feature, Status
 
 CAPABILITIES = Capability.HOST_PLACED_RINGS | Capability.RESUME | Capability.SIZED_TRANSACTIONS | Capability.EVENT_BYTES
-
-
-@dataclass
-class PuppetQueue:
-    """One split virtqueue, its used index kept privately."""
-
-    index: int
-    most: int
-    block: int
-    length: int
-    size: int = 0
-    vector: int = 0
-    enabled: int = 0
-    desc: int = 0
-    driver: int = 0
-    device: int = 0
-    seen: int = 0
-    used: int = 0
-    kept: list[Chain] = field(default_factory=list)
-
-    def reset(self) -> None:
-        """As after a device reset."""
-        self.size, self.vector, self.enabled = self.most, 0, 0
-        placed = SplitPlacement.at(self.block, self.most)
-        self.desc, self.driver, self.device = placed.desc, placed.driver, placed.device
-        self.seen = self.used = 0
-        self.kept = []
 
 
 Complete = Callable[["Puppet", PuppetQueue, Chain, int], None]
@@ -67,10 +41,20 @@ Transact = Callable[["Puppet", int], None]
 
 
 class Puppet:
-    """Plays one device. Its strings: ``lies``, ``complete``, ``transact``, ``muted``, ``silent``, and its act."""
+    """Plays one device. Its strings: ``lies``, ``complete``, ``transact``, ``muted``, ``silent``, and its act.
+
+    ``packed``: it offers packed rings, and serves them to a driver that accepts.
+    """
 
     def __init__(
-        self, region: Window, layout: LinkLayout, act: Act, ring: Callable[[int], None], random: Random
+        self,
+        region: Window,
+        layout: LinkLayout,
+        act: Act,
+        ring: Callable[[int], None],
+        random: Random,
+        *,
+        packed: bool = False,
     ) -> None:
         self.layout = layout
         self.act = act
@@ -92,6 +76,10 @@ class Puppet:
         self.answered = self.transactions = 0
         self.reached = 0
         """Every status bit a driver has ever set."""
+        self.offers_packed = packed
+        self.rings: RingLayout = SPLIT
+        self.ran_packed = False
+        """A driver has run on packed rings."""
         self._features_sel = self._driver_sel = 0
         self.driver_features = 0
         self.queues: list[PuppetQueue] = []
@@ -110,7 +98,7 @@ class Puppet:
         self.queues = []
         for index, most in enumerate(self.act.queue_sizes):
             length = ring_block_length(most)
-            self.queues.append(PuppetQueue(index, most, at, length))
+            self.queues.append(PuppetQueue(index, most, at, length, SPLIT))
             at += length
         self.size = round_up(at, LINE_SIZE)
 
@@ -144,7 +132,7 @@ class Puppet:
         self.publish_config()
         line = self.extension
         self.put(line + BackendLine.LENGTH, 4, self.extension_length)
-        self.put(line + BackendLine.CAPABILITIES, 4, CAPABILITIES)
+        self.put(line + BackendLine.CAPABILITIES, 4, self._capabilities)
         self.put(line + BackendLine.EPOCH, 8, self.epoch)
         self.put(line + BackendLine.SESSION, 8, self.random.getrandbits(64))
         self.put(line + BackendLine.CONFIG_LENGTH, 4, len(self.act.config))
@@ -157,6 +145,10 @@ class Puppet:
             self.put(at + QueueLine.IN_FLIGHT, 4, 0)
             self.put(at + QueueLine.RING_OFFSET, 8, queue.block)
             self.put(at + QueueLine.RING_LENGTH, 4, queue.length)
+
+    @property
+    def _capabilities(self) -> Capability:
+        return CAPABILITIES | Capability.ANSWERED_POSITION if self.offers_packed else CAPABILITIES
 
     def publish_config(self) -> None:
         """The device's configuration space."""
@@ -179,13 +171,19 @@ class Puppet:
     def reset(self) -> None:
         """Device reset: private state only."""
         self.status = self.selected = self._features_sel = self._driver_sel = self.driver_features = 0
+        self.rings = SPLIT
         for queue in self.queues:
-            queue.reset()
+            queue.reset(SPLIT)
 
     @property
     def running(self) -> bool:
         """Whether the driver has said DRIVER_OK."""
         return bool(self.status & Status.DRIVER_OK)
+
+    @property
+    def live(self) -> list[PuppetQueue]:
+        """The queues that the driver has made live."""
+        return [queue for queue in self.queues if queue.enabled and queue.size]
 
     # One look, as docs/protocol.md has it: front-end, incarnation, transaction, queues.
 
@@ -248,7 +246,7 @@ class Puppet:
 
     def show_features(self) -> None:
         """The half of the offer that the driver chose to see."""
-        offer = self.act.features | OFFERED
+        offer = self.act.features | OFFERED | (Feature.RING_PACKED if self.offers_packed else 0)
         self.put(Header.DEVICE_FEATURES, 4, offer >> 32 * self._features_sel if self._features_sel < 2 else 0)
 
     def show_queue(self) -> None:
@@ -265,9 +263,18 @@ class Puppet:
     def _new_status(self, status: int) -> None:
         if not status & 0xFF:
             self.reset()
+        elif status & Status.FEATURES_OK and not self.status & Status.FEATURES_OK:
+            self._lay_out()
         self.status = status & 0xFF & ~Status.NEEDS_RESET
         self.reached |= self.status
+        self.ran_packed |= self.running and self.rings.packed
         self.put(Header.DEVICE_STATUS, 4, self.status)
+
+    def _lay_out(self) -> None:
+        """Rings as they were agreed upon."""
+        self.rings = PACKED if self.offers_packed and self.driver_features & Feature.RING_PACKED else SPLIT
+        for queue in self.queues:
+            queue.lay_out(self.rings)
 
     def _write_queue(self, queue: PuppetQueue, offset: int) -> None:
         load = self.memory.load
@@ -277,8 +284,7 @@ class Puppet:
             queue.vector = load(offset, 2)
         elif offset == Header.QUEUE_ENABLE:
             queue.enabled = load(offset, 2)
-            queue.seen = queue.used = 0
-            queue.kept = []
+            queue.begin()
             self.put(Header.QUEUE_ENABLE, 2, queue.enabled)
         elif offset == Header.QUEUE_DESC:
             queue.desc = load(offset, 8)
@@ -308,18 +314,15 @@ class Puppet:
 
     def _take(self, queue: PuppetQueue) -> None:
         for _ in range(max(queue.size, 1)):
-            if self.memory.load(queue.driver + 2, 2) == queue.seen:
+            chain = queue.layout.take(self.memory, queue)
+            if chain is None:
                 break
-            head = self.memory.load(queue.driver + 4 + 2 * (queue.seen % max(queue.size, 1)), 2)
-            queue.seen = queue.seen + 1 & 0xFFFF
-            chain = follow(self.memory, queue.desc, queue.size, head)
             written = safely(self.act, self.memory, queue.index, chain, self.random, kept=False)
             if written is None:
                 queue.kept.append(chain)
             else:
                 self._done(queue, chain, written)
-        # Ask to be told of the next one (virtio 1.4, 2.7.10).
-        self.memory.store(queue.device + 4 + 8 * queue.size, 2, queue.seen)
+        queue.layout.ask(self.memory, queue)
 
     def _deliver(self, queue: PuppetQueue) -> None:
         while queue.kept:
@@ -334,12 +337,8 @@ class Puppet:
 
     def push(self, queue: PuppetQueue, chain: Chain, written: int) -> None:
         """One honest used element."""
-        self.push_element(queue, chain.head, written)
+        self.push_element(queue, chain.head, written, chain.step)
 
     def push_element(self, queue: PuppetQueue, identity: int, length: int, step: int = 1) -> None:
-        """One used element of any content, the index moved by ``step``."""
-        at = queue.device + 4 + 8 * (queue.used % max(queue.size, 1))
-        self.memory.store(at, 4, identity)
-        self.memory.store(at + 4, 4, length)
-        queue.used = queue.used + step & 0xFFFF
-        self.memory.store(queue.device + 2, 2, queue.used)
+        """One used element of any content, the used position moved by ``step``."""
+        queue.layout.use(self.memory, queue, identity, length, step)

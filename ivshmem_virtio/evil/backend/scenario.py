@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Flag, auto
 from random import Random
 
 from ivshmem_virtio.evil.backend.acts import Act
 from ivshmem_virtio.evil.backend.chain import Chain
-from ivshmem_virtio.evil.backend.puppet import Complete, Puppet, PuppetQueue, Transact
+from ivshmem_virtio.evil.backend.puppet import Complete, Puppet, Transact
+from ivshmem_virtio.evil.backend.queue import PuppetQueue
 from ivshmem_virtio.evil.backend.stage import Stage
 
 
@@ -68,15 +70,30 @@ class Play:
             puppet.transact = transact
 
 
+Action = Callable[[Play], None]
+
+
+class Rings(Flag):
+    """Which rings drivers get in a scenario. With both it is two scenarios, each with a name of its own."""
+
+    SPLIT = auto()
+    PACKED = auto()
+    BOTH = SPLIT | PACKED
+
+
+PACKED_PREFIX = "packed-"
+
+
 @dataclass(frozen=True)
 class Scenario:
-    """``early``: acts before drivers come; otherwise once they all have said DRIVER_OK."""
+    """``early``: acts before drivers come; otherwise once they all have said DRIVER_OK. ``packed``: on packed rings."""
 
     name: str
     about: str
-    act: Callable[[Play], None]
+    act: Action
     early: bool
-    packed_only: bool = False
+    packed: bool = False
+    writes_next: bool = False
     """It sets or clears the NEXT flag in a descriptor table, which Linux's split ring trusts."""
 
 
@@ -86,21 +103,25 @@ class Group:
     def __init__(self) -> None:
         self.scenarios: list[Scenario] = []
 
-    def early(self, name: str, about: str) -> Callable[[Callable[[Play], None]], Callable[[Play], None]]:
+    def early(self, name: str, about: str, *, rings: Rings = Rings.SPLIT) -> Callable[[Action], Action]:
         """For a function that prepares puppets before a driver has seen them."""
-        return self._add(name, about, early=True)
+        return self._add(name, about, rings, early=True)
 
     def running(
-        self, name: str, about: str, *, packed_only: bool = False
-    ) -> Callable[[Callable[[Play], None]], Callable[[Play], None]]:
-        """For a function that is called when devices run."""
-        return self._add(name, about, early=False, packed_only=packed_only)
+        self, name: str, about: str, *, rings: Rings = Rings.SPLIT, writes_next: bool = False
+    ) -> Callable[[Action], Action]:
+        """For a function that is called when devices run. ``writes_next`` matters with split rings only."""
+        return self._add(name, about, rings, early=False, writes_next=writes_next)
 
     def _add(
-        self, name: str, about: str, *, early: bool, packed_only: bool = False
-    ) -> Callable[[Callable[[Play], None]], Callable[[Play], None]]:
-        def add(act: Callable[[Play], None]) -> Callable[[Play], None]:
-            self.scenarios.append(Scenario(name, about, act, early, packed_only))
+        self, name: str, about: str, rings: Rings, *, early: bool, writes_next: bool = False
+    ) -> Callable[[Action], Action]:
+        def add(act: Action) -> Action:
+            if Rings.SPLIT in rings:
+                self.scenarios.append(Scenario(name, about, act, early, writes_next=writes_next))
+            if Rings.PACKED in rings:
+                text = f"{about[:-1]} (packed rings)."
+                self.scenarios.append(Scenario(PACKED_PREFIX + name, text, act, early, packed=True))
             return act
 
         return add

@@ -43,8 +43,8 @@ class Stage:
         self._next_beat = 0.0
         self.beating = True
 
-    def cast(self, random: Random) -> None:
-        """A new, obedient puppet for every link, not yet started."""
+    def cast(self, random: Random, *, packed: bool) -> None:
+        """A new, obedient puppet for every link, not yet started; on packed rings if the drivers take them."""
         self.beating = True
         self.puppets = [
             Puppet(
@@ -53,6 +53,7 @@ class Stage:
                 ACTS[layout.device_id](link.shape.queue_sizes),
                 self._place.ring,
                 Random(random.random()),
+                packed=packed,
             )
             for layout, link in zip(self.layouts, self._plans, strict=True)
         ]

@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from ivshmem_virtio.evil.backend.acts import BlkAct, ConsoleAct, NetAct, RngAct
 from ivshmem_virtio.evil.backend.chain import Chain
-from ivshmem_virtio.evil.backend.puppet import Puppet, PuppetQueue
-from ivshmem_virtio.evil.backend.scenario import Group, Play
+from ivshmem_virtio.evil.backend.puppet import Puppet
+from ivshmem_virtio.evil.backend.queue import PuppetQueue
+from ivshmem_virtio.evil.backend.scenario import Group, Play, Rings
 
 GROUP = Group()
 
 
-@GROUP.running("blk-status-garbage", "Requests end with a status that does not exist.")
+@GROUP.running("blk-status-garbage", "Requests end with a status that does not exist.", rings=Rings.BOTH)
 def blk_status_garbage(play: Play) -> None:
     def garbage(puppet: Puppet, queue: PuppetQueue, chain: Chain, written: int) -> None:
         if isinstance(puppet.act, BlkAct) and chain.writable:
@@ -35,7 +36,9 @@ def net_frames_tiny(play: Play) -> None:
     _frames(play, lambda: bytes(play.random.randrange(0, 14)))
 
 
-@GROUP.running("net-buffers-lie", "Received frames are said to go on in thousands of further buffers.")
+@GROUP.running(
+    "net-buffers-lie", "Received frames are said to go on in thousands of further buffers.", rings=Rings.BOTH
+)
 def net_buffers_lie(play: Play) -> None:
     _frames(play, lambda: struct.pack("<BBHHHHH", 0, 0, 0, 0, 0, 0, play.random.getrandbits(16)) + bytes(60))
 
@@ -115,7 +118,7 @@ def _multiport(play: Play) -> None:
         puppet.place()
 
 
-@GROUP.running("console-input-flood", "Input at full speed.")
+@GROUP.running("console-input-flood", "Input at full speed.", rings=Rings.BOTH)
 def console_input_flood(play: Play) -> None:
     for puppet in play.puppet_of(ConsoleAct):
         if isinstance(puppet.act, ConsoleAct):
@@ -123,8 +126,8 @@ def console_input_flood(play: Play) -> None:
             play.done += 1
 
 
-@GROUP.running("rng-length-lies", "More random bytes than there was room for.")
+@GROUP.running("rng-length-lies", "More random bytes than there was room for.", rings=Rings.BOTH)
 def rng_length_lies(play: Play) -> None:
     for puppet in play.puppet_of(RngAct):
-        puppet.complete = lambda p, q, c, n: p.push_element(q, c.head, play.random.choice([c.room + 1, 1 << 31, 0]))
+        puppet.complete = lambda p, q, c, n: p.push(q, c, play.random.choice([c.room + 1, 1 << 31, 0]))
         play.done += 1

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ivshmem_virtio.evil.backend.puppet import Puppet
-from ivshmem_virtio.evil.backend.scenario import Group, Play
+from ivshmem_virtio.evil.backend.scenario import Group, Play, Rings
 from ivshmem_virtio.link.layout import BACKEND, FRONTEND, BackendLine, Header, State
 
 GROUP = Group()
@@ -20,7 +20,7 @@ def _word(play: Play, field: BackendLine, values: list[int] | None = None) -> No
     play.each_turn(turn)
 
 
-@GROUP.running("epoch-changes", "Another epoch at every look.")
+@GROUP.running("epoch-changes", "Another epoch at every look.", rings=Rings.BOTH)
 def epoch_changes(play: Play) -> None:
     _word(play, BackendLine.EPOCH)
 
@@ -45,7 +45,7 @@ def session_changes(play: Play) -> None:
     _word(play, BackendLine.SESSION)
 
 
-@GROUP.running("state-flaps", "Absent, ready and resuming in turn, each time with a doorbell.")
+@GROUP.running("state-flaps", "Absent, ready and resuming in turn, each time with a doorbell.", rings=Rings.BOTH)
 def state_flaps(play: Play) -> None:
     play.each_turn(lambda p: p.set_state(play.random.randrange(3)))
 
@@ -60,7 +60,7 @@ def state_garbage(play: Play) -> None:
     play.each_turn(lambda p: p.set_state(play.random.getrandbits(32)))
 
 
-@GROUP.running("resuming-for-ever", "Resuming, and never done with it.")
+@GROUP.running("resuming-for-ever", "Resuming, and never done with it.", rings=Rings.BOTH)
 def resuming_for_ever(play: Play) -> None:
     for puppet in play.puppets:
         puppet.muted = True
@@ -68,7 +68,9 @@ def resuming_for_ever(play: Play) -> None:
         play.done += 1
 
 
-@GROUP.running("absent-and-back", "Gone in the middle of everything, and back with the same epoch and old rings.")
+@GROUP.running(
+    "absent-and-back", "Gone in the middle of everything, and back with the same epoch and old rings.", rings=Rings.BOTH
+)
 def absent_and_back(play: Play) -> None:
     def turn(puppet: Puppet) -> None:
         state = play.random.choice([State.ABSENT, State.READY, State.READY])
@@ -106,7 +108,7 @@ def heartbeat_races(play: Play) -> None:
     play.each_turn(turn)
 
 
-@GROUP.running("mute", "There, with a heartbeat, and silent.")
+@GROUP.running("mute", "There, with a heartbeat, and silent.", rings=Rings.BOTH)
 def mute(play: Play) -> None:
     for puppet in play.puppets:
         puppet.muted = True
@@ -122,7 +124,7 @@ def frontend_entry(play: Play) -> None:
     play.each_turn(turn)
 
 
-@GROUP.running("restarts", "A new back-end, fresh header and all, every few turns.")
+@GROUP.running("restarts", "A new back-end, fresh header and all, every few turns.", rings=Rings.BOTH)
 def restarts(play: Play) -> None:
     def turn(puppet: Puppet) -> None:
         if play.random.randrange(20) == 0:
@@ -131,7 +133,7 @@ def restarts(play: Play) -> None:
     play.each_turn(turn)
 
 
-@GROUP.running("header-zeroed", "Header and extension are zeroed while the state is ready.")
+@GROUP.running("header-zeroed", "Header and extension are zeroed while the state is ready.", rings=Rings.BOTH)
 def header_zeroed(play: Play) -> None:
     def turn(puppet: Puppet) -> None:
         puppet.muted = True

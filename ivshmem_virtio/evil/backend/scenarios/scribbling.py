@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ivshmem_virtio.evil.backend.puppet import Puppet
-from ivshmem_virtio.evil.backend.scenario import Group, Play
+from ivshmem_virtio.evil.backend.scenario import Group, Play, Rings
 
 GROUP = Group()
 SPLASHES = 200
@@ -43,7 +43,7 @@ def scribble_window_mute(play: Play) -> None:
     play.each_turn(lambda p: _splash(play, p, _tables(p)))
 
 
-@GROUP.running("scribble-registers", "Random bytes all over header and extension.")
+@GROUP.running("scribble-registers", "Random bytes all over header and extension.", rings=Rings.BOTH)
 def scribble_registers(play: Play) -> None:
     end = 0x4C
 
@@ -62,7 +62,9 @@ def scribble_registers_early(play: Play) -> None:
     scribble_registers(play)
 
 
-@GROUP.running("scribble-buffers", "Random bytes all over the buffers, rings and registers left alone.")
+@GROUP.running(
+    "scribble-buffers", "Random bytes all over the buffers, rings and registers left alone.", rings=Rings.BOTH
+)
 def scribble_buffers(play: Play) -> None:
     play.each_turn(lambda p: _splash(play, p, [(0, p.size)]))
 
@@ -72,6 +74,8 @@ def scribble_state_table(play: Play) -> None:
     play.each_turn(lambda p: p.states.write(0, play.random.randbytes(64)))
 
 
-@GROUP.running("scribble-all", "Random bytes all over the window, descriptor tables included.", packed_only=True)
+@GROUP.running(
+    "scribble-all", "Random bytes all over the window, descriptor tables included.", writes_next=True, rings=Rings.BOTH
+)
 def scribble_all(play: Play) -> None:
     play.each_turn(lambda p: _splash(play, p, []))
