@@ -28,13 +28,13 @@ name = "theatre"
 runtime_dir = "run"
 [[guest]]
 name = "guest"
-region = "1M"
+region = "4M"
 vectors = 4
 [[guest.device]]
 type = "blk"
 name = "disk"
 path = "disk.img"
-window = "512K"
+window = "2M"
 """
 
 

@@ -75,7 +75,7 @@ def used_id_rewritten(play: Play) -> None:
     play.completing(rewrite)
 
 
-@GROUP.running("used-lap-of-one", "A whole lap of used descriptors, all of the same id.", rings=PACKED)
+@GROUP.running("used-lap-of-one", "All slots to come are used, by the same id.", rings=PACKED)
 def used_lap_of_one(play: Play) -> None:
     def lap(puppet: Puppet, queue: PuppetQueue) -> None:
         identity = play.random.randrange(queue.size)
@@ -84,7 +84,7 @@ def used_lap_of_one(play: Play) -> None:
     _each_ring(play, lap)
 
 
-@GROUP.running("used-lap-of-all", "A whole lap of used descriptors, one of every id.", rings=PACKED)
+@GROUP.running("used-lap-of-all", "All slots to come are used, each by another id.", rings=PACKED)
 def used_lap_of_all(play: Play) -> None:
     def lap(puppet: Puppet, queue: PuppetQueue) -> None:
         first = play.random.randrange(queue.size)
@@ -95,7 +95,8 @@ def used_lap_of_all(play: Play) -> None:
 
 def _write_lap(puppet: Puppet, queue: PuppetQueue, identity: Callable[[int], int]) -> None:
     position = queue.used
-    for count in range(queue.size):
+    # The slot before it may hold what came back last.
+    for count in range(queue.size - 1):
         write_used(puppet.memory, queue, position, identity(count), 1)
         position = moved(queue, position, 1)
 
