@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,14 @@ def connected(path: Path) -> Iterator[tuple[NetOnWorker, socket.socket, socket.s
         yield guest, listener, peer
 
 
+def send_and_wait_for_the_first(guest: NetOnWorker, frames: Iterable[bytes]) -> None:
+    """More than the peer has room for, so that the others wait."""
+    for frame in frames:
+        guest.post(1, PLAIN + frame)
+    guest.kick(1)
+    guest.run_until(lambda: guest.counters.transmitted_frames)
+
+
 def test_frames_go_out_and_come_back_in_order(tmp_path: Path) -> None:
     with connected(tmp_path / "net") as (guest, _, peer):
         for size in (60, 1500, 9000):
@@ -63,10 +71,7 @@ def test_frames_go_out_and_come_back_in_order(tmp_path: Path) -> None:
 def test_a_peer_that_does_not_read_holds_the_ring_and_nothing_is_lost(tmp_path: Path) -> None:
     frames = numbered(60, 16000)
     with connected(tmp_path / "net") as (guest, _, peer):
-        for frame in frames:
-            guest.post(1, PLAIN + frame)
-        guest.kick(1)
-        guest.run_until(lambda: guest.counters.transmitted_frames)
+        send_and_wait_for_the_first(guest, frames)
         guest.run_for(0.05)
         assert guest.counters.transmitted_frames < len(frames)
         assert read_frames(guest, peer, len(frames)) == frames
@@ -93,10 +98,7 @@ def test_frames_wait_for_buffers_and_none_is_lost(tmp_path: Path) -> None:
 
 def test_a_lost_connection_releases_what_waited_and_the_next_one_serves(tmp_path: Path) -> None:
     with connected(tmp_path / "net") as (guest, listener, peer):
-        for frame in numbered(60, 60000):
-            guest.post(1, PLAIN + frame[:30000])
-        guest.kick(1)
-        guest.run_until(lambda: guest.counters.transmitted_frames)
+        send_and_wait_for_the_first(guest, [frame[:30000] for frame in numbered(60, 60000)])
         peer.close()
         guest.wait_for(1, 60)
         guest.run_until(lambda: guest.counters.connection_losses == 1)
@@ -112,10 +114,7 @@ def test_a_lost_connection_releases_what_waited_and_the_next_one_serves(tmp_path
 def test_chains_at_hand_survive_the_reset_of_the_other_queue(tmp_path: Path) -> None:
     frames = numbered(60, 16000)
     with connected(tmp_path / "net") as (guest, _, peer):
-        for frame in frames:
-            guest.post(1, PLAIN + frame)
-        guest.kick(1)
-        guest.run_until(lambda: guest.counters.transmitted_frames)
+        send_and_wait_for_the_first(guest, frames)
         guest.renew_queue(0)
         assert read_frames(guest, peer, len(frames)) == frames
         guest.wait_for(1, len(frames))

@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
-from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
-from ivshmem_virtio import errors
 from ivshmem_virtio.core import DeviceQueue, DriverQueue
 
 from .guarded_window import GuardedWindow
 from .packed_model import AVAIL, USED, PackedModelDevice, PackedModelDriver
 from .split_model import DESC, F_WRITE, Layout
+from .verdict import name_of, next_chain, verdict
 
 LENGTH = 0x4000
 DESC_AT, DRIVER_AT, DEVICE_AT, TABLE_AT, BUFFER_AT = 0x1000, 0x1800, 0x1A00, 0x1C00, 0x2000
@@ -44,16 +43,6 @@ def descriptor(dice: Random, size: int, wrap: bool) -> tuple[int, int, int, int]
     return address, length, buffer_id, flags
 
 
-def outcome(pop: Callable[[], Any]) -> object:
-    try:
-        found = pop()
-    except errors.RingViolation as violation:
-        return type(violation)
-    if found is None:
-        return None
-    return (found.head, found.readable, found.writable)
-
-
 def device_verdicts(seed: int) -> Iterator[str]:
     """Take chains from a made-up ring with both, over more than a lap; names of what was met."""
     dice = Random(seed)
@@ -71,10 +60,10 @@ def device_verdicts(seed: int) -> Iterator[str]:
         packed=True, event_idx=False, indirect=layout.indirect, minimum=layout.minimum,
     )  # fmt: skip
     for turn in range(2 * layout.size + 1):
-        expected = outcome(model.pop)
-        got = outcome(device.pop)
+        expected = next_chain(model.pop)
+        got = next_chain(device.pop)
         assert got == expected, f"seed {seed}"
-        yield expected.__name__ if isinstance(expected, type) else "chain" if expected else "empty"
+        yield name_of(expected)
         if expected is None or isinstance(expected, type):
             return
         # The driver goes on in its next lap, whether it may or not.
@@ -135,10 +124,3 @@ def test_same_verdict_of_the_driver_side(seed: int) -> None:
             del tokens[expected[0]]
     assert ours.broken == isinstance(expected, type)
     guarded.check_canaries()
-
-
-def verdict(get: Callable[[], object]) -> object:
-    try:
-        return get()
-    except errors.RingViolation as violation:
-        return type(violation)

@@ -15,6 +15,7 @@ from ivshmem_virtio.core import DeviceQueue
 
 from .guarded_window import GuardedWindow
 from .split_model import DESC, Layout, ModelDevice
+from .verdict import name_of, next_chain
 
 LENGTH = 0x4000
 DESC_AT, DRIVER_AT, DEVICE_AT, TABLE_AT = 0x1000, 0x1800, 0x1A00, 0x1C00
@@ -104,40 +105,21 @@ def device_for(layout: Layout, index: int) -> DeviceQueue:
     )
 
 
-Answer = tuple[int, list[tuple[int, int]], list[tuple[int, int]]] | type[errors.RingViolation] | None
-
-
-def model_answer(model: ModelDevice) -> Answer:
-    try:
-        chain = model.pop()
-    except errors.RingViolation as violation:
-        return type(violation)
-    return None if chain is None else (chain.head, chain.readable, chain.writable)
-
-
-def our_answer(device: DeviceQueue) -> Answer:
-    try:
-        chain = device.pop()
-    except errors.RingViolation as violation:
-        return type(violation)
-    return None if chain is None else (chain.head, chain.readable, chain.writable)
-
-
 def check_verdicts(seed: int) -> Iterator[str]:
     """Take chains from a made-up ring with both; names of what was met."""
     case = nonsense(seed)
     layout = write(case)
     model, device = ModelDevice(layout, case.index), device_for(layout, case.index)
     for _ in range(case.size + 1):
-        expected = model_answer(model)
-        assert our_answer(device) == expected, f"seed {seed}"
-        yield expected.__name__ if isinstance(expected, type) else "chain" if expected else "empty"
+        expected = next_chain(model.pop)
+        assert next_chain(device.pop) == expected, f"seed {seed}"
+        yield name_of(expected)
         if expected is None:
             return
         if isinstance(expected, type):
             # Broken for good, whatever the driver writes afterwards.
             layout.put16(DRIVER_AT + 2, case.index)
-            assert our_answer(device) is expected, f"seed {seed}"
+            assert next_chain(device.pop) is expected, f"seed {seed}"
             return
 
 

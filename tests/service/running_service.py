@@ -54,6 +54,11 @@ class RunningService(ServiceProcess):
         assert error is not None or status == 0, f"the service ended with status {status}: {self.said()}"
 
 
+def socket_of(config: Path, guest: str = "web") -> Path:
+    """Where a guest of a service finds its ivshmem-server."""
+    return config.parent / "run" / f"{guest}.sock"
+
+
 @contextmanager
 def driving(socket: Path, link: str, *, force: bool = False) -> Iterator[DriverTransport]:
     """A driver that has met the back-end of a link, as the guest whose socket this is."""

@@ -13,11 +13,7 @@ from ivshmem_virtio.service.config import load_config
 from ivshmem_virtio.transport.driver.blk import BlkDriver
 
 from .conftest import ConfigWriter
-from .running_service import RunningService, driving, wait_until
-
-
-def socket_of(config: Path) -> Path:
-    return config.parent / "run" / "web.sock"
+from .running_service import RunningService, driving, socket_of, wait_until
 
 
 def counters(config: Path) -> dict[str, Any]:

@@ -19,17 +19,13 @@ from ivshmem_virtio.transport.driver.net import NetDriver
 from ivshmem_virtio.transport.driver.rng import RngDriver
 
 from .conftest import ConfigWriter
-from .running_service import RunningService, driving, open_files, region_mappings, wait_until
-
-
-def guest_socket(config: Path, guest: str = "web") -> Path:
-    return config.parent / "run" / f"{guest}.sock"
+from .running_service import RunningService, driving, open_files, region_mappings, socket_of, wait_until
 
 
 def test_a_guest_reads_and_writes_its_disk(write_config: ConfigWriter) -> None:
     config = write_config("web")
     image = config.parent / "web.img"
-    with RunningService(config), driving(guest_socket(config), "disk") as transport:
+    with RunningService(config), driving(socket_of(config), "disk") as transport:
         disk = BlkDriver(transport)
         assert disk.read(0, disk.capacity) == image.read_bytes()
         disk.write(7, b"\x5a" * 1024)
@@ -40,9 +36,9 @@ def test_a_guest_reads_and_writes_its_disk(write_config: ConfigWriter) -> None:
 def test_devices_of_one_guest_work_side_by_side(write_config: ConfigWriter) -> None:
     config = write_config("web")
     with RunningService(config):
-        with driving(guest_socket(config), "disk") as transport:
+        with driving(socket_of(config), "disk") as transport:
             assert len(BlkDriver(transport).read(0, 8)) == 4096
-        with driving(guest_socket(config), "rng") as transport:
+        with driving(socket_of(config), "rng") as transport:
             rng = RngDriver(transport)
             assert rng.read(64) != rng.read(64)
 
@@ -50,7 +46,7 @@ def test_devices_of_one_guest_work_side_by_side(write_config: ConfigWriter) -> N
 @pytest.mark.parametrize("vectors", [1, 2, 3, 16])
 def test_every_number_of_vectors_works(write_config: ConfigWriter, vectors: int) -> None:
     config = write_config("web", vectors=vectors)
-    with RunningService(config), driving(guest_socket(config), "disk") as transport:
+    with RunningService(config), driving(socket_of(config), "disk") as transport:
         disk = BlkDriver(transport)
         disk.write(0, b"v" * 512)
         assert disk.read(0, 1) == b"v" * 512
@@ -89,8 +85,8 @@ def test_guests_meet_on_a_switch_and_a_third_is_added_without_a_restart(write_co
     with RunningService(config) as service:
         before = service.children()
         with (
-            driving(guest_socket(config, "web"), "lan") as one,
-            driving(guest_socket(config, "db"), "lan") as two,
+            driving(socket_of(config, "web"), "lan") as one,
+            driving(socket_of(config, "db"), "lan") as two,
         ):
             web, db = NetDriver(one), NetDriver(two)
             exchange(web, db)
@@ -99,7 +95,7 @@ def test_guests_meet_on_a_switch_and_a_third_is_added_without_a_restart(write_co
             wait_until(lambda: "guest extra added" in service.said(), "the third guest is added")
             assert service.children()[: len(before)] == before
             exchange(web, db)
-            with driving(guest_socket(config, "extra"), "lan") as three:
+            with driving(socket_of(config, "extra"), "lan") as three:
                 exchange(NetDriver(three), web)
 
 
@@ -113,14 +109,14 @@ def exchange(sender: NetDriver, receiver: NetDriver) -> None:
 def test_a_killed_backend_is_replaced(write_config: ConfigWriter) -> None:
     config = write_config("web")
     with RunningService(config) as service:
-        with driving(guest_socket(config), "disk") as transport:
+        with driving(socket_of(config), "disk") as transport:
             disk = BlkDriver(transport)
             disk.read(0, 1)
             (pid,) = service.children()
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: pid not in service.children() and len(service.children()) == 1, "there is a new one")
             assert len(disk.read(0, 1)) == 512
-        with driving(guest_socket(config), "disk") as transport:
+        with driving(socket_of(config), "disk") as transport:
             assert len(BlkDriver(transport).read(0, 1)) == 512
 
 
@@ -132,7 +128,7 @@ def test_the_end_of_a_service_leaves_nothing(write_config: ConfigWriter) -> None
         assert all(Path("/dev/shm", loaded.shared_memory(guest)).exists() for guest in loaded.guests)
     assert not list(config.parent.glob("*.pid"))
     assert not any(Path("/dev/shm", loaded.shared_memory(guest)).exists() for guest in loaded.guests)
-    assert not any(guest_socket(config, guest.name).exists() for guest in loaded.guests)
+    assert not any(socket_of(config, guest.name).exists() for guest in loaded.guests)
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
@@ -145,7 +141,7 @@ def test_a_second_service_of_the_same_name_is_refused(write_config: ConfigWriter
         assert len(second.stderr.strip().splitlines()) == 1
         assert second.stderr.startswith("ivshmem-virtio: ")
         service.check_alive()
-        with driving(guest_socket(config), "disk") as transport:
+        with driving(socket_of(config), "disk") as transport:
             assert len(BlkDriver(transport).read(0, 1)) == 512
 
 

@@ -22,7 +22,7 @@ from ivshmem_virtio.transport.driver.transport import DriverTransport
 from .conftest import ConfigWriter
 from .gated_storage import GatedStorage, gated_storage
 from .kept_service import KeptService, kept_service
-from .running_service import PATIENCE, driving, wait_until
+from .running_service import PATIENCE, driving, socket_of, wait_until
 
 LENGTH = 16 << 10
 FAR = 4096
@@ -45,10 +45,6 @@ def disk_on(storage: GatedStorage, write_config: ConfigWriter) -> Path:
     keys = f'path = "{storage.path}"\n  direct = true\n  aio = "io_uring"'
     config.write_text(config.read_text().replace('path = "web.img"', keys))
     return config
-
-
-def socket_of(config: Path) -> Path:
-    return config.parent / "run" / "web.sock"
 
 
 def write_that_waits(service: KeptService, storage: GatedStorage, disk: BlkDriver) -> Request:

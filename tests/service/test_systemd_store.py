@@ -13,9 +13,9 @@ import pytest
 from ivshmem_virtio.transport.driver.blk import BlkDriver
 
 from .conftest import ConfigWriter
-from .running_service import driving, processes_naming, wait_until
+from .loaded_disk import longest_gap, under_load
+from .running_service import driving, processes_naming, socket_of, wait_until
 from .service_manager import ServiceManager
-from .test_takeover import longest_gap, socket_of, under_load
 
 
 @pytest.fixture

@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from itertools import pairwise
+from contextlib import closing, suppress
 from pathlib import Path
 from statistics import median
-from threading import Event, Thread
 
 import pytest
 
@@ -25,15 +22,13 @@ from ivshmem_virtio.transport.kept_layout import STATE_VERSION, StateHeader
 from tests.peers.raw_client import RawClient
 
 from .conftest import ConfigWriter
-from .disk_load import DiskLoad
-from .running_service import RunningService, command_line, driving, is_backend, processes_naming, wait_until
+from .loaded_disk import DEPTH, longest_gap, under_load
+from .running_service import RunningService, command_line, driving, is_backend, processes_naming, socket_of, wait_until
 
 ROUNDS = 2
 MOST_ROUNDS = 10
 """Of what a machine that was busy at that moment may hide."""
-SLOTS = 64
 VECTORS = 16
-DEPTH = 8
 DESCRIPTION_FILE = "ivshmem-virtio-description"
 NOISE_SECONDS = 0.1
 """By how much two longest gaps may differ on a busy machine; starting a back-end anew takes longer."""
@@ -58,48 +53,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
         os.kill(pid, signal.SIGKILL)
     assert set(statuses) <= {0, -signal.SIGKILL}
     assert not left
-
-
-def socket_of(config: Path, guest: str) -> Path:
-    return config.parent / "run" / f"{guest}.sock"
-
-
-@contextmanager
-def under_load(config: Path, guest: str) -> Iterator[DiskLoad]:
-    """The guest's disk is written and read at all times; each request returns once, and with the right content."""
-    over = Event()
-    failures: list[BaseException] = []
-    with driving(socket_of(config, guest), "disk") as transport:
-        image = config.parent / f"{guest}.img"
-        load = DiskLoad(transport, image, random.Random(1), queues=1, depth=DEPTH, slots=SLOTS)
-
-        def run() -> None:
-            try:
-                while not over.is_set():
-                    load.step()
-                load.drain()
-            except BaseException as error:
-                failures.append(error)
-
-        thread = Thread(target=run)
-        thread.start()
-        try:
-            wait_until(lambda: bool(failures) or len(load.returned) > DEPTH, "the disk answers")
-            yield load
-        finally:
-            over.set()
-            thread.join()
-        assert not failures, failures
-        load.assert_each_once()
-
-
-def longest_gap(load: DiskLoad, action: Callable[[], object], seconds: float = 0.7) -> float:
-    """Between two returns, while something happens and for some time after it."""
-    began = len(load.returned) - 1
-    action()
-    time.sleep(seconds)
-    wait_until(lambda: len(load.returned) > began + 1, "the disk answers")
-    return max(after - before for before, after in pairwise(load.returned[began:]))
 
 
 def start_for_nothing(config: Path) -> None:

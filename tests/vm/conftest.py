@@ -26,6 +26,7 @@ from ivshmem_virtio.vm.module_build import build_module
 from ivshmem_virtio.vm.qemu import Boot, Doorbell, qemu_arguments
 from tests.kasan.debug_kernel import SERIES as DEBUG_SERIES
 from tests.kasan.debug_kernel import debug_kernel
+from tests.vm.served_guest import Site
 
 
 class BootGuest(Protocol):
@@ -161,3 +162,11 @@ def boot(kernel: Kernel, accelerator: Choice, tmp_path: Path, request: pytest.Fi
     for guest, clean_log in guests:
         if clean_log:
             assert_clean(guest)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A service for the guest "web"; a test that wants another has a ``site`` of its own."""
+    made = Site(tmp_path)
+    made.write("web")
+    return made

@@ -55,13 +55,6 @@ def with_packed(*types: str) -> str:
     return text
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
-    made.write("web")
-    return made
-
-
 @contextmanager
 def nobody(service: ServiceProcess) -> Iterator[None]:
     """The back-ends are killed, and the keeper stands still meanwhile: nothing tells the guest that they are gone."""

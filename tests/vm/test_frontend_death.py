@@ -10,7 +10,6 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 
 import pytest
 
@@ -28,13 +27,6 @@ AT_ONCE = "panic=-1"
 
 Around = Callable[[Site, ServiceProcess], AbstractContextManager[None]]
 """What is so with the back-ends while a guest dies and comes up again."""
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
-    made.write("web")
-    return made
 
 
 @pytest.fixture

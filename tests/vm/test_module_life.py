@@ -26,13 +26,6 @@ IO_ERROR = re.compile(r"I/O error.* dev vda")
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
-    made.write("web")
-    return made
-
-
-@pytest.fixture
 def service(site: Site) -> Iterator[ServiceProcess]:
     with ServiceProcess(["serve", str(site.config)], site.folder) as running:
         yield running

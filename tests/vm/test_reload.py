@@ -3,10 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.conftest import BootGuest
@@ -32,13 +28,6 @@ while [ $i -lt {rounds} ]; do
   modprobe virtio_ivshmem || exit 1
 done
 """
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
-    made.write("web")
-    return made
 
 
 def accounts(guest: Guest) -> dict[str, int]:

@@ -8,9 +8,6 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
-
-import pytest
 
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.conftest import BootGuest
@@ -36,13 +33,6 @@ echo done > /run/done
 END
 sh /run/work > /dev/null 2>&1 &
 """
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
-    made.write("web")
-    return made
 
 
 def test_back_ends_are_killed_under_load(site: Site, boot: BootGuest) -> None:

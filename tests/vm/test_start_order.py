@@ -11,22 +11,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-
-import pytest
 
 from ivshmem_virtio.vm.guest import Guest
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
 from tests.vm.conftest import BootGuest
 from tests.vm.served_guest import ALONE, VECTORS, Site, assert_works, backends, link_states, wait_for, wait_in_guest
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
-    made.write("web")
-    return made
 
 
 def serve(site: Site) -> ServiceProcess:

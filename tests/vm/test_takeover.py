@@ -23,13 +23,6 @@ MORE_ROUNDS = 3
 """Of work, each of which writes and reads half a megabyte, in each situation."""
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    made = Site(tmp_path)
-    made.write("web")
-    return made
-
-
 @contextmanager
 def keepers(site: Site) -> Iterator[list[ServiceProcess]]:
     """Keepers that a test starts; all of them are ended, and the vault if it outlives them."""
