@@ -3,32 +3,25 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from asyncio import AbstractEventLoop
 from collections.abc import Mapping, Sequence
 from enum import IntFlag
 from typing import ClassVar
 
-from ivshmem_virtio.core import Chain
-from ivshmem_virtio.devices.console_control import MESSAGE, SIZE, ControlOutbox, Event, messages
+from ivshmem_virtio.devices.console_dialogue import PortDialogue
 from ivshmem_virtio.devices.console_output import OutputBuffer
 from ivshmem_virtio.devices.console_port import Port
 from ivshmem_virtio.devices.console_spec import SinkSpec, make_sink
 from ivshmem_virtio.devices.device import Device, DeviceError, DriverHandle
-from ivshmem_virtio.devices.own_time import own_time
 from ivshmem_virtio.devices.resource import Resource
 from ivshmem_virtio.transport.queue import Queue
-
-_log = logging.getLogger("ivshmem_virtio.device.console")
 
 CONFIG = struct.Struct("<HHII")
 EMERG_WRITE_OFFSET = 8
 CONTROL_RECEIVE = 2
 CONTROL_TRANSMIT = 3
 CONTROL_QUEUE_SIZE = 32
-KEPT_STAGE = 3
-KEPT_DRIVER_READY = 1 << 62
 MOST_PORTS = 31  # what a stock Linux driver numbers as vport0p0 ... vport0p30
 
 
@@ -78,12 +71,9 @@ class Console(Device):
         self.ports += [self._port(i, port, spec) for i, (port, spec) in enumerate(ports, start=1)]
         self._multiport_offered = bool(ports)
         self._by_queue = {index: port for port in self.ports for index in port.queues}
-        self._outbox = ControlOutbox()
-        self._control: Queue | None = None
+        self._dialogue = PortDialogue(name, self.ports, lambda: self.size)
         self._driver: DriverHandle | None = None
         self._known_queues: list[Queue | None] = []
-        self._multiport = False
-        self._driver_ready = False
         self._restored = 0
 
     def _check(self, columns: int, rows: int, names: list[str]) -> None:
@@ -104,7 +94,7 @@ class Console(Device):
             make_sink(spec, history=console),
             console=console,
             most=self._window,
-            on_host_changed=self._host_changed,
+            on_host_changed=lambda port: self._dialogue.host_changed(port),
             on_size_changed=self.resize,
         )
 
@@ -128,17 +118,8 @@ class Console(Device):
 
     @property
     def kept(self) -> int:
-        """What was said on the control queues: two bits for each port, and whether the driver said that it is ready.
-
-        A port that the driver was not told of yet counts as unknown to it: it is told once more.
-        """
-        if self._driver is None or not self._multiport:
-            return 0
-        known = sum(port.stage << 2 * port.number for port in self.ports if not self._unannounced(port))
-        return known | KEPT_DRIVER_READY * self._driver_ready
-
-    def _unannounced(self, port: Port) -> bool:
-        return (port.number, Event.DEVICE_ADD) in self._outbox
+        """What was said on the control queues."""
+        return self._dialogue.kept
 
     def restore(self, kept: int) -> None:
         """As of ``kept``, once the driver's queues are there."""
@@ -193,39 +174,25 @@ class Console(Device):
         self.size = (columns, rows)
         if self._driver is not None and self._driver.features & Feature.SIZE:
             self._driver.config_changed()
-            self._send_size()
-            self._deliver_on_own_time()
+            self._dialogue.size_changed()
 
     # -- driver -------------------------------------------------------------------------------------------------------
 
     def activate(self, driver: DriverHandle) -> None:
         """Ports may be used; with MULTIPORT once the driver has said that it is ready."""
         self._driver = driver
-        self._multiport = bool(driver.features & Feature.MULTIPORT)
         queues = list(driver.queues)
+        if driver.features & Feature.MULTIPORT:
+            self._dialogue.begin(queues[CONTROL_RECEIVE], tell_size=bool(driver.features & Feature.SIZE))
         if not self._is_known(queues):
             self._forget_driver()
         self._known_queues = queues
         restored, self._restored = self._restored, 0
         if restored and any(queue is not None and queue.ring.resumed for queue in queues):
             # Else the driver was reset meanwhile, and knows nothing.
-            self._go_on(restored)
-        if self._multiport:
-            self._control = queues[CONTROL_RECEIVE]
-        for port in self.ports if self._multiport else self.ports[:1]:
+            self._dialogue.go_on(restored)
+        for port in self.ports if self._dialogue.active else self.ports[:1]:
             port.activate(queues[port.queues[0]])
-
-    def _go_on(self, kept: int) -> None:
-        """What the killed process knew of the driver; what may not have been said any more is said again."""
-        if not self._multiport:
-            return
-        self._driver_ready = bool(kept & KEPT_DRIVER_READY)
-        for port in self.ports:
-            port.stage = kept >> 2 * port.number & KEPT_STAGE
-            if port.ready:
-                self._introduce(port)
-            elif self._driver_ready:
-                self._announce(port)
 
     def _is_known(self, queues: list[Queue | None]) -> bool:
         """After the reset of single queues (virtio 1.4, 2.6.1) the others are those of before, and so is the driver."""
@@ -233,25 +200,23 @@ class Console(Device):
 
     def _forget_driver(self) -> None:
         self._known_queues = []
-        self._driver_ready = False
-        self._outbox.clear()
+        self._dialogue.forget()
         for port in self.ports:
-            port.forget_driver(multiport=self._multiport)
+            port.forget_driver(multiport=self._dialogue.active)
 
     def deactivate(self) -> None:
         """Reset: the host side keeps what it has, input waits there."""
         for port in self.ports:
             port.deactivate()
-        self._driver = self._control = None
-        self._multiport = False
+        self._driver = None
+        self._dialogue.end()
 
     def handle_queue(self, queue: Queue) -> None:
         """Output goes out at once, whatever the host does with it; receive buffers mean that input is welcome."""
         if queue.index == CONTROL_TRANSMIT and self._multiport_offered:
-            self._hear(queue)
-            self._deliver_on_own_time()
+            self._dialogue.hear(queue)
         elif queue.index == CONTROL_RECEIVE and self._multiport_offered:
-            self._deliver_on_own_time()
+            self._dialogue.deliver()
         else:
             self._serve_port(self._by_queue[queue.index], queue)
 
@@ -263,69 +228,6 @@ class Console(Device):
             port.transmit(chain)
             queue.push(chain, 0)
 
-    # -- control ------------------------------------------------------------------------------------------------------
-
-    def _hear(self, queue: Queue) -> None:
-        for chain in queue.chains():
-            for number, event, value in messages(chain.read(0, MESSAGE.size)):
-                self._obey(number, event, value)
-            queue.push(chain, 0)
-
-    def _obey(self, number: int, event: int, value: int) -> None:
-        if event == Event.DEVICE_READY:
-            self._device_ready(value)
-            return
-        if number >= len(self.ports) or not self.ports[number].announced:
-            _log.debug("%s: control event %d for port %d, which the driver does not have", self.name, event, number)
-            return
-        port = self.ports[number]
-        if event == Event.PORT_READY:
-            self._port_ready(port, value)
-        elif event == Event.PORT_OPEN:
-            port.set_driver_open(value != 0)
-        else:
-            _log.debug("%s: control event %d is not one a driver sends", self.name, event)
-
-    def _device_ready(self, value: int) -> None:
-        if not value:
-            _log.warning("%s: the driver could not set up the device", self.name)
-            return
-        self._driver_ready = True
-        for port in self.ports:
-            self._announce(port)
-
-    def _announce(self, port: Port) -> None:
-        """A port that exists must not be added again (virtio 1.4, 5.3.6.2.1)."""
-        if port.plugged and not port.announced:
-            port.announced = True
-            self._outbox.add(port.number, Event.DEVICE_ADD)
-
-    def _port_ready(self, port: Port, value: int) -> None:
-        if not value:
-            _log.warning("%s: the driver could not set up port %s", self.name, port.name)
-            return
-        port.ready = True
-        self._introduce(port)
-
-    def _introduce(self, port: Port) -> None:
-        """What a driver wants to know of a port; to hear it twice does no harm."""
-        if port.console:
-            self._outbox.add(port.number, Event.CONSOLE_PORT, 1)
-            self._send_size()
-        else:
-            self._outbox.add(port.number, Event.PORT_NAME, 1, port.name.encode())
-        if port.host_open:
-            self._outbox.add(port.number, Event.PORT_OPEN, 1)
-
-    def _send_size(self) -> None:
-        if self._multiport and self.ports[0].ready and self._driver and self._driver.features & Feature.SIZE:
-            self._outbox.add(0, Event.RESIZE, 0, SIZE.pack(*self.size))
-
-    def _host_changed(self, port: Port) -> None:
-        if self._multiport and port.ready and not port.console:
-            self._outbox.add(port.number, Event.PORT_OPEN, int(port.host_open))
-            self._deliver_on_own_time()
-
     def plug(self, name: str, *, plugged: bool) -> None:
         """Take a port away from the guest, or give it back. Raises PortUnknown."""
         port = next((p for p in self.ports if p.name == name and not p.console), None)
@@ -335,35 +237,4 @@ class Console(Device):
         if port.plugged == plugged:
             return
         port.plugged = plugged
-        if self._multiport and plugged:
-            self._announce(port)
-        elif self._multiport and port.announced:
-            self._retract(port)
-        self._deliver_on_own_time()
-
-    def _retract(self, port: Port) -> None:
-        port.announced = port.ready = False
-        port.set_driver_open(False)
-        unsent = self._outbox.withdraw_port(port.number)
-        if Event.DEVICE_REMOVE in unsent or Event.DEVICE_ADD not in unsent:
-            self._outbox.add(port.number, Event.DEVICE_REMOVE)
-
-    def _deliver_on_own_time(self) -> None:
-        if self._control is not None:
-            with own_time(self.name, self._control):
-                self._deliver(self._control)
-
-    def _deliver(self, queue: Queue) -> None:
-        """Messages into control receive buffers, as many as there are of both."""
-        for _ in range(len(self._outbox)):
-            chain = queue.pop()
-            if chain is None:
-                return
-            queue.push(chain, self._write_message(chain))
-
-    def _write_message(self, chain: Chain) -> int:
-        message = self._outbox.take()
-        if chain.writable_length < len(message):
-            _log.warning("%s: control buffer of %d bytes is too small", self.name, chain.writable_length)
-            return 0
-        return chain.write(0, message)
+        self._dialogue.plug_changed(port)
