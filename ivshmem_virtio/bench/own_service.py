@@ -16,7 +16,7 @@ from ivshmem_virtio.peer.client import IvshmemClient
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.transport.driver.attach import ServerPeer, choose_link
 from ivshmem_virtio.transport.driver.queue import DriverVirtqueue
-from ivshmem_virtio.transport.driver.transport import DriverTransport
+from ivshmem_virtio.transport.driver.transport import DriverTransport, brought_up
 from ivshmem_virtio.vm.service import ServiceProcess
 
 SECONDS = 30.0
@@ -108,10 +108,5 @@ def driven(client: IvshmemClient, link_name: str) -> Iterator[Driven]:
     peer = ServerPeer(client, SECONDS)
     layout = choose_link(peer.links(), link_name)
     link = peer.attach(layout)
-    transport = DriverTransport(link, peer_id=peer.peer_id, seconds=SECONDS)
-    try:
-        transport.bring_up()
+    with brought_up(link, peer_id=peer.peer_id, seconds=SECONDS) as transport:
         yield Driven(client, layout, link, transport)
-    finally:
-        transport.close()
-        link.close()

@@ -24,7 +24,7 @@ from ivshmem_virtio.transport.driver.console import CONSOLE_DEVICE_ID, ConsoleDr
 from ivshmem_virtio.transport.driver.errors import WrongDevice
 from ivshmem_virtio.transport.driver.rng import RNG_DEVICE_ID, RngDriver
 from ivshmem_virtio.transport.driver.survey import survey
-from ivshmem_virtio.transport.driver.transport import EVERYTHING, DriverTransport
+from ivshmem_virtio.transport.driver.transport import EVERYTHING, DriverTransport, brought_up
 from ivshmem_virtio.transport.feature_names import device_type
 
 Made = TypeVar("Made")
@@ -96,17 +96,9 @@ def _socket_of(config_file: Path, guest: str | None) -> Path:
     return Path(select_guest(load_config(config_file, images=False), guest).socket)
 
 
-@contextmanager
-def _driving(choice: Choice, peer: FrontendPeer, layout: LinkLayout) -> Iterator[DriverTransport]:
-    """A transport that was brought up, and is closed at the end."""
+def _driving(choice: Choice, peer: FrontendPeer, layout: LinkLayout) -> AbstractContextManager[DriverTransport]:
     link = peer.attach(layout, force=choice.force)
-    transport = DriverTransport(link, peer_id=peer.peer_id, capabilities=choice.capabilities, seconds=choice.seconds)
-    try:
-        transport.bring_up()
-        yield transport
-    finally:
-        transport.close()
-        link.close()
+    return brought_up(link, peer_id=peer.peer_id, capabilities=choice.capabilities, seconds=choice.seconds)
 
 
 @contextmanager

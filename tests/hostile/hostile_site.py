@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ivshmem_virtio.peer.client import IvshmemClient
 from ivshmem_virtio.peer.link import Link
 from ivshmem_virtio.peer.v1 import V1Link
 from ivshmem_virtio.transport.driver.attach import ServerPeer, choose_link
-from ivshmem_virtio.transport.driver.transport import DriverTransport
+from ivshmem_virtio.transport.driver.transport import DriverTransport, brought_up
 from tests.service.running_service import RunningService
 
 from .echo import Echo
@@ -125,17 +125,9 @@ class Joined:
             client.memory, layout, FRONTEND, client.own_vectors, client.ringer(backend), lambda peer: peer == backend
         )
 
-    @contextmanager
-    def driving(self, name: str) -> Iterator[DriverTransport]:
+    def driving(self, name: str) -> AbstractContextManager[DriverTransport]:
         """A driver that behaves."""
-        link = self.map(self.layout(name))
-        transport = DriverTransport(link, peer_id=self.client.peer_id, seconds=PATIENCE)
-        try:
-            transport.bring_up()
-            yield transport
-        finally:
-            transport.close()
-            link.close()
+        return brought_up(self.map(self.layout(name)), peer_id=self.client.peer_id, seconds=PATIENCE)
 
     @contextmanager
     def attacking(self, name: str, *, packed: bool = False) -> Iterator[Target]:

@@ -26,7 +26,7 @@ from ivshmem_virtio.transport.driver.errors import RequestFailed, SectorOutOfRan
 from ivshmem_virtio.transport.driver.net import NetDriver
 from ivshmem_virtio.transport.driver.queue import Request
 from ivshmem_virtio.transport.driver.rng import RngDriver
-from ivshmem_virtio.transport.driver.transport import EVERYTHING, DriverTransport
+from ivshmem_virtio.transport.driver.transport import EVERYTHING, DriverTransport, brought_up
 from tests.peers.plain_region import PlainRegion
 from tests.peers.served_link import link_to, served
 
@@ -43,11 +43,8 @@ def driving(
     try:
         with served(region, device):
             link = link_to(region, FRONTEND, device.device_id)
-            transport = DriverTransport(link, peer_id=1, seconds=30, capabilities=capabilities)
-            transport.bring_up()
-            yield transport
-            transport.close()
-            link.close()
+            with brought_up(link, peer_id=1, seconds=30, capabilities=capabilities) as transport:
+                yield transport
     finally:
         region.close()
 

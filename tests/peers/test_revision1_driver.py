@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,13 +39,19 @@ def image(tmp_path: Path) -> Path:
     return path
 
 
+def in_operation(region: PlainRegion, mode: str, features: int = 0, queues: Sequence[int] = (0,)) -> Revision1Driver:
+    driver = Revision1Driver(region, mode, features)
+    driver.probe()
+    for queue in queues:
+        driver.setup_queue(queue)
+    driver.driver_ok()
+    return driver
+
+
 @pytest.mark.parametrize("features", [0, EVENT_IDX, INDIRECT, EVENT_IDX | INDIRECT])
 def test_rng(region: PlainRegion, mode: str, features: int) -> None:
     with served(region, Rng("rng", window=WINDOW)):
-        driver = Revision1Driver(region, mode, features)
-        driver.probe()
-        driver.setup_queue(0)
-        driver.driver_ok()
+        driver = in_operation(region, mode, features)
         answers = [driver.request(0, [], [64]) for _ in range(70)]
         assert len(set(answers)) == 70
         driver.remove()
@@ -55,11 +61,7 @@ def test_rng(region: PlainRegion, mode: str, features: int) -> None:
 def test_disk_with_two_queues(region: PlainRegion, mode: str, features: int, image: Path) -> None:
     content = image.read_bytes()
     with served(region, Blk("disk", path=image, queues=2, queue_size=16, window=WINDOW)):
-        driver = Revision1Driver(region, mode, features)
-        driver.probe()
-        for queue in (0, 1):
-            driver.setup_queue(queue)
-        driver.driver_ok()
+        driver = in_operation(region, mode, features, (0, 1))
         assert region.load(0x4C, 8) == 64, "capacity stands where a driver of revision 1 looks for it"
         for queue in (0, 1):
             for sector in (0, 5, 63):
@@ -75,10 +77,7 @@ def test_disk_with_two_queues(region: PlainRegion, mode: str, features: int, ima
 
 def test_queue_deleted_with_a_32_bit_write_and_set_up_again(region: PlainRegion, mode: str) -> None:
     with served(region, Rng("rng", window=WINDOW)) as device:
-        driver = Revision1Driver(region, mode)
-        driver.probe()
-        driver.setup_queue(0)
-        driver.driver_ok()
+        driver = in_operation(region, mode)
         assert driver.request(0, [], [32]) != bytes(32)
         driver.delete_queue(0)
         driver.idle()
@@ -92,10 +91,7 @@ def test_driver_reloaded_without_a_word(region: PlainRegion, mode: str) -> None:
     """As after a reset of the guest: the next driver only writes status 0."""
     with served(region, Rng("rng", window=WINDOW)):
         for _ in range(3):
-            driver = Revision1Driver(region, mode)
-            driver.probe()
-            driver.setup_queue(0)
-            driver.driver_ok()
+            driver = in_operation(region, mode)
             assert driver.request(0, [], [32]) != bytes(32)
         driver.remove()
 
@@ -103,19 +99,13 @@ def test_driver_reloaded_without_a_word(region: PlainRegion, mode: str) -> None:
 def test_quick_reload_keeps_its_first_transaction(region: PlainRegion, mode: str) -> None:
     with served(region, Rng("rng", window=WINDOW)):
         for _ in range(20):
-            driver = Revision1Driver(region, mode)
-            driver.probe()
-            driver.setup_queue(0)
-            driver.driver_ok()
+            driver = in_operation(region, mode)
             driver.remove()
 
 
 def test_configuration_change_rings_vector_0(region: PlainRegion, mode: str) -> None:
     with served(region, Rng("rng", window=WINDOW)) as device:
-        driver = Revision1Driver(region, mode)
-        driver.probe()
-        driver.setup_queue(0)
-        driver.driver_ok()
+        driver = in_operation(region, mode)
         driver.request(0, [], [8])
         region.wait(FRONTEND, 0)
         assert region.load(0x40, 1) == 0

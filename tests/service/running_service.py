@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ivshmem_virtio.transport.driver.attach import choose_link, server_peer
-from ivshmem_virtio.transport.driver.transport import DriverTransport
+from ivshmem_virtio.transport.driver.transport import DriverTransport, brought_up
 from ivshmem_virtio.vm.service import ServiceProcess
 
 PATIENCE = 60.0
@@ -73,10 +73,7 @@ def driving_all(socket: Path, *links: str, force: bool = False) -> Iterator[dict
         transports = {}
         for link in links:
             attached = peer.attach(choose_link(peer.links(), link), force=force)
-            stack.callback(attached.close)
-            transports[link] = DriverTransport(attached, peer_id=peer.peer_id, seconds=PATIENCE)
-            stack.callback(transports[link].close)
-            transports[link].bring_up(PATIENCE)
+            transports[link] = stack.enter_context(brought_up(attached, peer_id=peer.peer_id, seconds=PATIENCE))
         yield transports
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ivshmem_virtio.core import DeviceQueue
@@ -189,12 +191,12 @@ def assert_each_once(rig: Rig, order: list[int]) -> None:
     assert again == [head for head in order if head not in done]
 
 
-def test_killed_at_every_instant_of_coming_back() -> None:
-    """The second process publishes another batch than the first one did, so nothing of that may be left over."""
-    rig = Rig()
-    queue = rig.device_side(resume=False)
-    order = [6, 1, 3, 0]
-    rig.make_available(*order)
+ORDER = [6, 1, 3, 0]
+
+
+def about_to_publish(rig: Rig, queue: DeviceQueue) -> Callable[[], None]:
+    """What gives back two of the three chains that were taken from among ORDER, the later one first."""
+    rig.make_available(*ORDER)
     held = [pop(queue) for _ in range(3)]
 
     def publish() -> None:
@@ -202,11 +204,18 @@ def test_killed_at_every_instant_of_coming_back() -> None:
         queue.push(held[0], 0)
         queue.publish()
 
+    return publish
+
+
+def test_killed_at_every_instant_of_coming_back() -> None:
+    """The second process publishes another batch than the first one did, so nothing of that may be left over."""
+    rig = Rig()
+    publish = about_to_publish(rig, rig.device_side(resume=False))
     for memory in every_instant(publish, rig.memory):
         rig.put_back(memory)
         for later in every_instant(lambda: come_back(rig), rig.memory):
             rig.put_back(later)
-            assert_each_once(rig, order)
+            assert_each_once(rig, ORDER)
 
 
 def come_back(rig: Rig) -> None:
@@ -328,19 +337,10 @@ def test_an_index_that_moved_without_a_stand_in() -> None:
 def test_killed_at_every_instant_of_coming_back_behind_a_stand_in() -> None:
     """Killed before, while, and after it publishes a batch; then the stand-in answers all; then killed again."""
     rig = SharedRig()
-    queue = rig.owned(5, resume=False)
-    order = [6, 1, 3, 0]
-    rig.make_available(*order)
-    held = [pop(queue) for _ in range(3)]
-
-    def publish() -> None:
-        queue.push(held[1], 0)
-        queue.push(held[0], 0)
-        queue.publish()
-
+    publish = about_to_publish(rig, rig.owned(5, resume=False))
     for memory in every_instant(publish, rig.memory):
         rig.put_back(memory)
-        rig.stand_in(*[head for head in order if head not in rig.came_back()])
+        rig.stand_in(*[head for head in ORDER if head not in rig.came_back()])
         for later in every_instant(lambda: behind_a_stand_in(rig), rig.memory):
             rig.put_back(later)
             answered = rig.record(QueueRecord.RING_OWNER) != 9

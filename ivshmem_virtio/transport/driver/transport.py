@@ -8,7 +8,8 @@ of ``errors``. The back-end is not trusted: each value it publishes is read once
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ivshmem_virtio.link.layout import Capability, Header, State
 from ivshmem_virtio.peer.link import Link
@@ -352,3 +353,21 @@ class DriverTransport:
 
     def _deadline(self, seconds: float | None) -> float:
         return self._patience.now() + (self.seconds if seconds is None else seconds)
+
+
+@contextmanager
+def brought_up(
+    link: Link,
+    *,
+    peer_id: int,
+    capabilities: Capability = EVERYTHING,
+    seconds: float = DEFAULT_SECONDS,
+) -> Iterator[DriverTransport]:
+    """The driver side of a link whose back-end was met; both are closed at the end. Raises what ``bring_up`` raises."""
+    transport = DriverTransport(link, peer_id=peer_id, capabilities=capabilities, seconds=seconds)
+    try:
+        transport.bring_up()
+        yield transport
+    finally:
+        transport.close()
+        link.close()
