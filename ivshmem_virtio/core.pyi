@@ -435,6 +435,9 @@ class NetLine:
     def close(self) -> None:
         """Go on without one: what is sent comes back, counted as sent while the link was down."""
 
+    def forget_held(self) -> None:
+        """Of a tap: a frame that waits for receive buffers, and others that were read with it, are not delivered."""
+
     def settle(self) -> None:
         """The port may have another transmit queue than before: chains taken from that are not known any more."""
 

@@ -120,6 +120,12 @@ cdef class NetLine:
         self.line.fd = -1
         line_listen(&self.line)
 
+    def forget_held(self):
+        if self.line.holds:
+            self.line.holds = False
+            self.line.begin = self.line.end = 0
+            self.line.port.counters[RECEIVE_INACTIVE] += 1
+
     def settle(self):
         cdef DeviceQueue queue = self.port.transmit
         if queue is None or queue is self.chains_of:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from ivshmem_virtio.core import Bell, Engine, PlaneWorker
@@ -49,6 +49,11 @@ class Device(ABC):
     @abstractmethod
     def queue_sizes(self) -> Sequence[int]:
         """Largest size, in descriptors, of each queue; powers of two."""
+
+    @property
+    def seldom_rung(self) -> Collection[int]:
+        """Queues that may share a doorbell with registers where there are too few for all."""
+        return ()
 
     @property
     def config(self) -> bytes:

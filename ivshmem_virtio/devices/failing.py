@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ivshmem_virtio.core import Bell, Chain, Engine, PlaneWorker
-from ivshmem_virtio.devices import blk, blk_config_space, console
+from ivshmem_virtio.devices import blk, blk_config_space, console, net_control
 from ivshmem_virtio.devices.blk_request import Status, answer
 from ivshmem_virtio.devices.device import DriverHandle
+from ivshmem_virtio.devices.net_queues import NET_DEVICE_ID, control_queue, most_pairs, seldom_rung
 from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.transport.kept_link import KeptLink
 from ivshmem_virtio.transport.queue import Queue
@@ -20,9 +21,10 @@ from ivshmem_virtio.transport.queue import Queue
 class FailingDevice:
     """Answers in the place of a device, with its features, queues and configuration as they were.
 
-    Block requests get IOERR. Buffers that only hold output are returned at once. Buffers that are to be filled (console
-    input, received frames, entropy) stay where they are: returned empty, drivers would post them again and again. So do
-    requests of device types that this class does not know, because an answer nobody wrote could be taken for success.
+    Block requests get IOERR, control requests of a network driver ERR. Buffers that only hold output are returned at
+    once. Buffers that are to be filled (console input, received frames, entropy) stay where they are: returned empty,
+    drivers would post them again and again. So do requests of device types that this class does not know, because an
+    answer nobody wrote could be taken for success.
     """
 
     def __init__(self, name: str, device_id: int, kept: KeptLink, window: int) -> None:
@@ -32,11 +34,13 @@ class FailingDevice:
         self.packed = bool(kept.offered & Feature.RING_PACKED)
         self.queue_sizes: Sequence[int] = kept.queue_sizes
         self.config = kept.config
+        self.seldom_rung = seldom_rung(device_id, len(self.queue_sizes))
         self.kept = 0
         self._record = kept
         # What a driver says on control queues goes unheard here, so the console and it must begin anew afterwards.
         self.resumable = device_id != console.Console.device_id or not self.features & console.Feature.MULTIPORT
         self._window = window
+        self._control: int | None = None
         self.writable_config: Mapping[int, int] = self._writable_config()
 
     def _writable_config(self) -> Mapping[int, int]:
@@ -59,7 +63,11 @@ class FailingDevice:
         self.kept = kept
 
     def activate(self, driver: DriverHandle) -> None:
-        """Nothing has to be ready for an error."""
+        """Nothing has to be ready for an error. A network driver that begins anew has one queue pair in use."""
+        if self.device_id == NET_DEVICE_ID:
+            self._control = control_queue(driver.features, most_pairs(len(self.queue_sizes)))
+            if not any(queue is not None and queue.ring.resumed for queue in driver.queues):
+                self.kept = 0
 
     def deactivate(self) -> None:
         """No buffer is remembered."""
@@ -73,6 +81,9 @@ class FailingDevice:
         for chain in queue.chains():
             if self.device_id == blk.Blk.device_id:
                 queue.push(chain, self._refuse(chain))
+            elif queue.index == self._control and chain.writable_length:
+                # Its driver spins for the answer.
+                queue.push(chain, net_control.answer(chain, net_control.ERR))
             elif not chain.writable_length:
                 self._note_dropped(chain.readable_length)
                 queue.push(chain, 0)

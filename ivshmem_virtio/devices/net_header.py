@@ -23,6 +23,8 @@ class Feature(IntFlag):
     HOST_ECN = 1 << 13
     MRG_RXBUF = 1 << 15
     STATUS = 1 << 16
+    CTRL_VQ = 1 << 17
+    MQ = 1 << 22
 
 
 HOST_OFFLOADS = int(Feature.CSUM | Feature.HOST_TSO4 | Feature.HOST_TSO6 | Feature.HOST_ECN)

@@ -10,19 +10,21 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ivshmem_virtio.core import Bell, Engine, LineReceiveEngine, LineTransmitEngine, NetLine, PlaneWorker
+from ivshmem_virtio.devices.net_queues import RECEIVE, TRANSMIT, direction
 from ivshmem_virtio.devices.net_via import Port, Via
-from ivshmem_virtio.devices.placement import Placement
+from ivshmem_virtio.devices.net_workers import Workers
 from ivshmem_virtio.transport.queue import Queue
-
-RECEIVE = 0
-TRANSMIT = 1
 
 
 class LineVia(Via):
-    """``framed``: each frame comes after its length (a stream), instead of behind a packet header (a tap)."""
+    """``framed``: each frame comes after its length (a stream), instead of behind a packet header (a tap).
 
-    def __init__(self, placement: Placement, *, framed: bool) -> None:
-        self._placement = placement
+    ``pair``: the number of the port among those of its device, which decides on the worker.
+    """
+
+    def __init__(self, workers: Workers, *, framed: bool, pair: int = 0) -> None:
+        self._workers = workers
+        self._pair = pair
         self._framed = framed
         self._loop: AbstractEventLoop | None = None
         self._port: Port | None = None
@@ -33,7 +35,7 @@ class LineVia(Via):
         self._reading = self._writing = False
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
-        self._placement.check()
+        self._workers.check()
         self._loop, self._port = loop, port
         port.core.waiting = True
         self._line = NetLine(port.core, framed=self._framed)
@@ -41,9 +43,7 @@ class LineVia(Via):
 
     def close(self) -> None:
         self._detach()
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
+        self._worker = None
         self._line = self._loop = self._port = None
 
     @abstractmethod
@@ -87,11 +87,10 @@ class LineVia(Via):
 
     def compiled(self, queue: Queue, bell: Bell) -> tuple[PlaneWorker, Engine] | None:
         assert self._line is not None
-        assert self._port is not None
-        if self._worker is None:
-            self._worker = self._placement.start(f"net {self._port.name}")
-        self._compiled.add(queue.index)
-        if queue.index == RECEIVE:
+        self._worker = self._workers.of(self._pair)
+        way = direction(queue.index)
+        self._compiled.add(way)
+        if way == RECEIVE:
             self._read_off()
             return self._worker, LineReceiveEngine(self._line, bell)
         self._write_off()

@@ -18,7 +18,7 @@ from ivshmem_virtio.core import NetLine
 from ivshmem_virtio.devices.net_header import LONGEST_FRAME
 from ivshmem_virtio.devices.net_line import LineVia
 from ivshmem_virtio.devices.net_via import Port, ViaError
-from ivshmem_virtio.devices.placement import Placement
+from ivshmem_virtio.devices.net_workers import Workers
 from ivshmem_virtio.devices.resource import Access, Resource
 
 FIRST_RETRY = 0.1
@@ -32,8 +32,8 @@ class StreamVia(LineVia):
     The protocol carries no offload header, so none is offered.
     """
 
-    def __init__(self, path: str, placement: Placement, *, listen: bool = False) -> None:
-        super().__init__(placement, framed=True)
+    def __init__(self, path: str, workers: Workers, *, listen: bool = False) -> None:
+        super().__init__(workers, framed=True)
         self.path = path
         self.listen = listen
         self._log = logging.getLogger("ivshmem_virtio.net.stream")

@@ -17,7 +17,7 @@ from ivshmem_virtio.core import NetLine
 from ivshmem_virtio.devices.net_header import GUEST_OFFLOADS, HEADER_SIZE, HOST_OFFLOADS, Feature
 from ivshmem_virtio.devices.net_line import LineVia
 from ivshmem_virtio.devices.net_via import Port, ViaError
-from ivshmem_virtio.devices.placement import Placement
+from ivshmem_virtio.devices.net_workers import Workers
 from ivshmem_virtio.devices.resource import Access, Resource
 
 TUN_DEVICE = "/dev/net/tun"
@@ -28,10 +28,16 @@ _TUNSETIFF = 0x400454CA
 _TUNSETOFFLOAD = 0x400454D0
 _TUNSETVNETHDRSZ = 0x400454D8
 _TUNSETVNETLE = 0x400454DC
+_TUNSETQUEUE = 0x400454D9
 _IFF_TAP = 0x0002
 _IFF_NO_PI = 0x1000
 _IFF_VNET_HDR = 0x4000
+_IFF_MULTI_QUEUE = 0x0100
+_IFF_ATTACH_QUEUE = 0x0200
+_IFF_DETACH_QUEUE = 0x0400
 _NAME_SIZE = 16
+_REQUEST = struct.Struct(f"{_NAME_SIZE}sH22x")
+"""struct ifreq with flags."""
 _OFFLOAD_OF_FEATURE = {
     Feature.GUEST_CSUM: 0x01,
     Feature.GUEST_TSO4: 0x02,
@@ -41,13 +47,19 @@ _OFFLOAD_OF_FEATURE = {
 
 
 class TapVia(LineVia):
-    """An existing tap interface. The link is up while it is open."""
+    """An existing tap interface, or one queue of it. The link is up while it is open.
+
+    With ``pairs`` above 1 the interface has as many queues. The kernel gives a flow to the queue that last sent a frame
+    of it (virtio 1.4, 5.1.6.5.6), and to none that was switched off.
+    """
 
     offloads = HOST_OFFLOADS | GUEST_OFFLOADS
 
-    def __init__(self, interface: str, placement: Placement) -> None:
-        super().__init__(placement, framed=False)
+    def __init__(self, interface: str, workers: Workers, *, pair: int = 0, pairs: int = 1) -> None:
+        super().__init__(workers, framed=False, pair=pair)
         self.interface = interface
+        self._many = pairs > 1
+        self._on = pair == 0
         self._log = logging.getLogger("ivshmem_virtio.net.tap")
         self._features = 0
         self._retry: TimerHandle | None = None
@@ -59,7 +71,7 @@ class TapVia(LineVia):
 
     def open(self, loop: AbstractEventLoop, port: Port) -> None:
         super().open(loop, port)
-        self._start(open_tap(self.interface))
+        self._start(open_tap(self.interface, many=self._many))
 
     def close(self) -> None:
         self._shut()
@@ -68,6 +80,8 @@ class TapVia(LineVia):
 
     def _start(self, fd: int) -> None:
         self._offer(fd)
+        if not self._on:
+            self._switch(fd)
         self._attach(fd)
 
     def _shut(self) -> None:
@@ -93,7 +107,7 @@ class TapVia(LineVia):
     def _reopen(self) -> None:
         assert self._loop is not None
         try:
-            fd = open_tap(self.interface)
+            fd = open_tap(self.interface, many=self._many)
         except ViaError as error:
             self._log.debug("%s", error)
             self._retry = self._loop.call_later(RETRY, self._reopen)
@@ -116,6 +130,26 @@ class TapVia(LineVia):
         except OSError as error:
             self._log.warning("interface %s: TUNSETOFFLOAD %#x failed: %s", self.interface, bits, error.strerror)
 
+    def steer(self, on: bool) -> None:
+        if not self._many or on == self._on:
+            return
+        self._on = on
+        if self._fd >= 0:
+            self._switch(self._fd)
+        if not on and self._line is not None:
+            # Whoever was still at work with a frame of this queue is done with it afterwards.
+            self.aside(self._line.forget_held)
+            self._read_on()
+
+    def _switch(self, fd: int) -> None:
+        """Have the kernel give frames to this queue, or to none but the others; what waits in it is dropped then."""
+        flags = _IFF_ATTACH_QUEUE if self._on else _IFF_DETACH_QUEUE
+        try:
+            fcntl.ioctl(fd, _TUNSETQUEUE, _REQUEST.pack(b"", flags))
+        except OSError as error:
+            # An interface that vanishes at this moment: what opens it again comes back to this.
+            self._log.warning("interface %s: TUNSETQUEUE %#x failed: %s", self.interface, flags, error.strerror)
+
     def waits(self) -> None:
         """While nothing is read, an interface that vanishes has to be looked for."""
         self._no_retry()
@@ -129,14 +163,17 @@ class TapVia(LineVia):
             self._retry = self._loop.call_later(RETRY, self.waits)
 
 
-def open_tap(name: str) -> int:
-    """A descriptor of the existing tap interface ``name``, non-blocking, with 12-byte headers; raises ViaError."""
+def open_tap(name: str, *, many: bool = False) -> int:
+    """A descriptor of the existing tap interface ``name``, non-blocking, with 12-byte headers; raises ViaError.
+
+    ``many``: of one more queue of an interface that may have many.
+    """
     if not 0 < len(name.encode()) < _NAME_SIZE:
         raise ViaError(f"tap {name!r}: an interface name has 1 to {_NAME_SIZE - 1} bytes")
     try:
         socket.if_nametoindex(name)
     except OSError as error:
-        raise ViaError(f"tap {name}: no such interface; create it: ip tuntap add dev {name} mode tap") from error
+        raise ViaError(f"tap {name}: no such interface; create it: {_remedy(name, many=many)}") from error
     try:
         fd = os.open(TUN_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -145,21 +182,29 @@ def open_tap(name: str) -> int:
         )
         raise ViaError(f"tap {name}: cannot open {TUN_DEVICE}: {error.strerror}; {remedy}") from error
     try:
-        flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack(f"{_NAME_SIZE}sH22x", name.encode(), flags))
+        flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | (_IFF_MULTI_QUEUE if many else 0)
+        fcntl.ioctl(fd, _TUNSETIFF, _REQUEST.pack(name.encode(), flags))
         fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", HEADER_SIZE))
         fcntl.ioctl(fd, _TUNSETVNETLE, struct.pack("i", 1))
     except OSError as error:
         os.close(fd)
-        raise ViaError(f"tap {name}: {_reason(error, name)}") from error
+        raise ViaError(f"tap {name}: {_reason(error, name, many=many)}") from error
     return fd
 
 
-def _reason(error: OSError, name: str) -> str:
+def _remedy(name: str, *, many: bool) -> str:
+    return f"ip tuntap add dev {name} mode tap" + (" multi_queue" if many else "")
+
+
+def _reason(error: OSError, name: str, *, many: bool) -> str:
     if error.errno == errno.EBUSY:
         return "in use by another process"
     if error.errno == errno.EPERM:
-        return f"not permitted; give the interface to this user: ip tuntap add dev {name} mode tap user NAME"
+        return f"not permitted; give the interface to this user: {_remedy(name, many=many)} user NAME"
+    if error.errno == errno.EINVAL and many:
+        return f"not a tap interface with many queues, which queues above 1 need; create it: {_remedy(name, many=True)}"
+    if error.errno == errno.E2BIG:
+        return "all of its queues are in use"
     if error.errno == errno.EINVAL:
         return "not a tap interface with a single queue"
     return f"cannot attach: {error.strerror}"

@@ -76,5 +76,8 @@ class Via(ABC):
         """Change something while no worker is at work."""
         change()
 
+    def steer(self, on: bool) -> None:  # noqa: B027 - a way with a single queue pair has no choice
+        """Whether frames for the guest may come to this port, where its device has more than one."""
+
     def resume(self) -> None:  # noqa: B027 - where a frame without a buffer is dropped nothing waits
         """The guest has receive buffers again."""

@@ -28,6 +28,7 @@ def check_names(config: Config) -> None:
                 _all_differ(f"{prefix}port", ports, "give each its own name")
     _all_differ("socket", _sockets(config), "one path cannot serve both")
     _all_differ("mac", _addresses(config), "give each interface its own")
+    _all_differ("tap", _taps(config), "one cannot serve both")
     _one_user_of_stdio(config)
 
 
@@ -92,6 +93,13 @@ def _addresses(config: Config) -> Iterator[tuple[str, str]]:
     for guest, device in devices(config):
         if isinstance(device, NetConfig):
             yield device.mac, where(guest, device)
+
+
+def _taps(config: Config) -> Iterator[tuple[str, str]]:
+    """The kernel would let two share an interface with many queues, and each would get some of the frames."""
+    for guest, device in devices(config):
+        if isinstance(device, NetConfig) and device.via.tap is not None:
+            yield device.via.tap, where(guest, device)
 
 
 def _one_user_of_stdio(config: Config) -> None:

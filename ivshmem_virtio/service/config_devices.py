@@ -45,6 +45,8 @@ from ivshmem_virtio.service.config_fields import (
 )
 from ivshmem_virtio.service.size import is_power_of_two
 
+NET_CONTROL_QUEUE = 64
+MOST_NET_QUEUES = 8
 LEAST_NET_QUEUE = 32  # Linux stops a transmit queue for ever when it is below 2 + MAX_SKB_FRAGS = 19
 SECTOR = 512
 POLL_WORDS = ("adaptive", "never", "always")
@@ -284,7 +286,7 @@ class NetVia(Table):
 
 
 class NetConfig(DeviceTable):
-    """A network interface with one pair of queues."""
+    """A network interface; ``queues`` are pairs."""
 
     default_window: ClassVar[int] = 8 << 20
     least_pool: ClassVar[int] = 512 << 10
@@ -293,7 +295,9 @@ class NetConfig(DeviceTable):
     via: NetVia
     mac: MacAddress
     mtu: Annotated[StrictInt, Field(ge=68, le=65535)] | None = None
+    queues: Annotated[StrictInt, Field(ge=1, le=MOST_NET_QUEUES)] = 1
     queue_size: QueueSize = 256
+    workers: Annotated[StrictInt, Field(ge=1, le=MOST_NET_QUEUES)] = 1
     poll: Poll | None = None
     cpus: Processors | None = None
 
@@ -304,9 +308,19 @@ class NetConfig(DeviceTable):
             raise ValueError(f"must be at least {LEAST_NET_QUEUE}: Linux needs 19 descriptors for one packet")
         return value
 
+    @model_validator(mode="after")
+    def _what_belongs_together(self) -> NetConfig:
+        if self.queues > 1 and self.via.tap is None:
+            raise ValueError(f"must not have more queues ({self.queues}) than 1 unless via is a tap")
+        if self.workers > self.queues:
+            raise ValueError(f"must not have more workers ({self.workers}) than queues ({self.queues})")
+        return self
+
     @property
     def shape(self) -> DeviceShape:
-        return DeviceShape(1, (self.queue_size, self.queue_size), 32)
+        """Receive and transmit of each pair; with more than one, a control queue."""
+        pairs = (self.queue_size, self.queue_size) * self.queues
+        return DeviceShape(1, (*pairs, NET_CONTROL_QUEUE) if self.queues > 1 else pairs, 32)
 
 
 class RngConfig(DeviceTable):

@@ -259,7 +259,11 @@ class DeviceTransport:
 
     def _device_vector(self, queue: int) -> int:
         """Own vector for kicks of a queue: one each while they last, vector 0 for all when there is no other."""
-        return 1 + queue % (self.link.vectors - 1) if self.link.vectors > 1 else 0
+        own = self.link.vectors - 1
+        if own == 0 or (queue in self.device.seldom_rung and own < len(self.device.queue_sizes)):
+            # With a queue that no engine serves on it, a doorbell would be the loop's for all queues.
+            return 0
+        return 1 + queue % own
 
     def _serve_queue(self, state: QueueState) -> None:
         queue = state.queue

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from ivshmem_virtio.core import Bell, Engine, PlaneWorker
@@ -45,6 +45,10 @@ class ServedDevice(Protocol):
     @property
     def queue_sizes(self) -> Sequence[int]:
         """Largest size of each queue."""
+
+    @property
+    def seldom_rung(self) -> Collection[int]:
+        """Queues that may share a doorbell with registers."""
 
     @property
     def config(self) -> bytes:

@@ -38,10 +38,10 @@ class PortNet(Net):
 class NetGuest(DriverRig):
     """The driver of one net device."""
 
-    def give_buffers(self, count: int, size: int = 2048) -> list[Request]:
+    def give_buffers(self, count: int, size: int = 2048, *, pair: int = 0) -> list[Request]:
         """Offer ``count`` receive buffers of ``size`` bytes, header included."""
-        posted = [self.post(0, b"", size) for _ in range(count)]
-        self.kick(0)
+        posted = [self.post(2 * pair, b"", size) for _ in range(count)]
+        self.kick(2 * pair)
         return posted
 
     def send(self, frame: bytes | Iterable[bytes], header: bytes = PLAIN) -> Request:
@@ -49,10 +49,10 @@ class NetGuest(DriverRig):
         parts = [frame] if isinstance(frame, bytes) else list(frame)
         return self.request(1, [header, *parts])
 
-    def received(self) -> list[tuple[bytes, bytes]]:
+    def received(self, pair: int = 0) -> list[tuple[bytes, bytes]]:
         """Header and contents of each frame that has arrived, put together from its buffers."""
         frames = []
-        returned = iter(self.collect(0))
+        returned = iter(self.collect(2 * pair))
         for first in returned:
             header, contents = first.data[:12], first.data[12 : first.written]
             (buffers,) = struct.unpack_from("<H", header, 10)

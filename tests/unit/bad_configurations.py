@@ -11,6 +11,9 @@ SAME_MAC = "".join(
     f'\n[[guest.device]]\ntype = "net"\nname = "{name}"\nvia = {{ tap = "{name}" }}\nmac = "02:00:00:00:00:01"\n'
     for name in ("one", "two")
 )
+SAME_TAP = "".join(
+    f'\n[[guest.device]]\ntype = "net"\nname = "{name}"\nvia = {{ tap = "t" }}\nqueues = 2\n' for name in ("one", "two")
+)
 NET = 'type = "net"\n  via = {}\n  {}'
 
 
@@ -97,6 +100,18 @@ CASES: dict[str, tuple[Spoil, str]] = {
     "queue size": (change("queues = 2", "queue_size = 100"), "queue_size = 100 must be a power of two"),
     "queue size beyond the ring": (change("queues = 2", "queue_size = 65536"), "from 2 to 32768"),
     "net queue too short": (net('{ tap = "t" }', "queue_size = 16"), "queue_size = 16 must be at least 32"),
+    "too many pairs": (net('{ tap = "t" }', "queues = 9"), "queues = 9 must be at most 8"),
+    "no pair": (net('{ tap = "t" }', "queues = 0"), "queues = 0 must be at least 1"),
+    "many pairs on a switch": (net('{ switch = "s" }', "queues = 2"), "unless via is a tap"),
+    "more net workers than pairs": (
+        net('{ tap = "t" }', "queues = 2\n  workers = 3"),
+        "must not have more workers (3) than queues (2)",
+    ),
+    "window too small for all pairs": (
+        net('{ tap = "t" }', 'queues = 4\n  window = "8M"'),
+        'window = "8M" is too small: 9 queues of 256 descriptors need',
+    ),
+    "one tap for two": (add(SAME_TAP), 'tap "t" is given twice'),
     "serial": (change("queues = 2", f'serial = "{LONG}"'), "must be at most 20 printable"),
     "time-out without a unit we know": (
         change("queues = 2", 'timeout = "90d"'),

@@ -16,6 +16,8 @@ from ivshmem_virtio.devices.blk_config_space import WRITEBACK_OFFSET
 from ivshmem_virtio.devices.console import EMERG_WRITE_OFFSET, Console
 from ivshmem_virtio.devices.device import Device
 from ivshmem_virtio.devices.failing import FailingDevice
+from ivshmem_virtio.devices.net import Net
+from ivshmem_virtio.devices.net_header import Feature
 from ivshmem_virtio.transport.kept_link import KeptLink
 from tests.devices.driver_rig import DriverRig
 from tests.unit.split_rig import memory_window
@@ -73,6 +75,25 @@ def test_every_block_request_fails(rig_of: RigOf, disk: Blk, kind: int) -> None:
         assert reply.data == bytes(512) + IOERR
         assert reply.written == 513
     assert device.record.lost == (1, 0, 0)
+
+
+@pytest.mark.parametrize(("features", "control"), [(int(Feature.CTRL_VQ | Feature.MQ), 8), (int(Feature.CTRL_VQ), 2)])
+def test_network_control_requests_fail(features: int, control: int) -> None:
+    net = Net("eth0", via={"tap": "tap0"}, window=8 << 20, queues=4, queue_size=32)
+    with DriverRig(cast(Device, failing_in_place_of(net)), window=WINDOW, features=features) as rig:
+        assert rig.request(control, struct.pack("<BBH", 4, 0, 2), 1).data == b"\1"
+        rig.post(0, b"", 2048)
+        rig.kick(0)
+        assert rig.collect(0) == []
+
+
+def test_how_many_queue_pairs_are_in_use_is_kept_for_the_driver_that_said_so(rig_of: RigOf) -> None:
+    net = Net("eth0", via={"tap": "tap0"}, window=8 << 20, queues=4, queue_size=32)
+    device = failing_in_place_of(net)
+    device.restore(3)
+    assert device.kept == 3
+    with rig_of(device):
+        assert device.kept == 0, "a driver that is new has one pair in use"
 
 
 @pytest.mark.parametrize("readable", [b"", b"short"])

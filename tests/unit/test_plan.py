@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ivshmem_virtio.cli.plan_table import plan_table
+from ivshmem_virtio.devices import registry
 from ivshmem_virtio.link.directory_entry import check_layout, check_overlap, encode_entry
 from ivshmem_virtio.link.layout import DIRECTORY_SIZE, PAGE_SIZE, EntryState
 from ivshmem_virtio.service.config import parse_config
@@ -104,6 +105,18 @@ def test_windows_grow_with_the_queues(keys: str, window: int, least: int) -> Non
     (link,) = planned(BLK.format(1, keys), 'region = "128M"').links
     assert (link.layout.rw_size, link.least_window) == (window, least)
     assert link.reserved + PAGE_SIZE * sum(link.shape.queue_sizes) <= link.least_window
+
+
+@pytest.mark.parametrize(
+    ("queues", "window", "vectors"), [(1, 8 << 20, 3), (2, 8 << 20, 6), (4, 16 << 20, 10), (8, 32 << 20, 18)]
+)
+def test_windows_and_vectors_grow_with_the_queue_pairs(queues: int, window: int, vectors: int) -> None:
+    text = f'[[guest.device]]\ntype = "net"\nvia = {{ tap = "t" }}\nqueues = {queues}\n'
+    (link,) = planned(text, "vectors = 32").links
+    assert (link.layout.rw_size, link.layout.frontend_vectors) == (window, vectors)
+    device = registry.create("net", "net", window, {"via": {"tap": "t"}, "queues": queues})
+    assert tuple(device.queue_sizes) == link.shape.queue_sizes
+    assert registry.create("net", "net", link.least_window, link.device.keys).queue_sizes == link.shape.queue_sizes
 
 
 def test_the_least_window_is_accepted_and_less_is_not() -> None:
