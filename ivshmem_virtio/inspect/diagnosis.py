@@ -118,7 +118,7 @@ def _queue(link: LinkView, queue: QueueView, before: QueueView | None) -> Iterat
     indices = queue.indices
     if indices is None or not indices.outstanding or (queue.place is not None and queue.place.enabled is False):
         return
-    if holds_empty_buffers(link.device_id, queue.index):
+    if holds_empty_buffers(link.device_id, queue.index, len(link.queues)):
         return
     what = f"queue {queue.index} ({queue.name}): owes {indices.outstanding} answers"
     if before is not None and before.indices is not None and before.indices.used == indices.used:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import OutsideWindow
+from ivshmem_virtio.inspect.names import queue_name
 from ivshmem_virtio.inspect.queue_view import QueueView, view_queue
 from ivshmem_virtio.inspect.region_file import RegionFile
 from ivshmem_virtio.inspect.status_file import LinkStatus
@@ -99,6 +100,7 @@ def _view(window: Window, link: LinkPlan, status: LinkStatus | None, backend: in
     if status is not None and status.served_by == "nobody":
         status = None  # who does not serve knows nothing of the driver
     queues = {queue.index: queue for queue in status.queues} if status is not None else {}
+    count = len(link.shape.queue_sizes)
     return LinkView(
         name=link.layout.name,
         device_id=device_id,
@@ -120,8 +122,8 @@ def _view(window: Window, link: LinkPlan, status: LinkStatus | None, backend: in
         served_by=said.served_by if said is not None else None,
         trouble=said.trouble if said is not None else None,
         queues=tuple(
-            view_queue(window, device_id, index, header, queues.get(index))
-            for index in range(len(link.shape.queue_sizes))
+            view_queue(window, queue_name(device_id, index, count), index, header, queues.get(index))
+            for index in range(count)
         ),
     )
 

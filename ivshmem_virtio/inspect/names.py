@@ -44,9 +44,11 @@ def field_name(offset: int) -> str:
     return Header(offset).name.lower() if offset in list(Header) else f"offset {offset:#x}"
 
 
-def queue_name(device_id: int, index: int) -> str:
-    """What a queue is for, as the chapter of its device calls it."""
+def queue_name(device_id: int, index: int, queues: int) -> str:
+    """What one of so many queues is for, as the chapter of its device calls it."""
     if device_id == NET:
+        if _is_net_control(device_id, index, queues):
+            return "control"
         return "receive" if index % 2 == 0 else "transmit"
     if device_id == CONSOLE:
         way = "receive" if index % 2 == 0 else "transmit"
@@ -56,6 +58,11 @@ def queue_name(device_id: int, index: int) -> str:
     return "request"
 
 
-def holds_empty_buffers(device_id: int, index: int) -> bool:
+def holds_empty_buffers(device_id: int, index: int, queues: int) -> bool:
     """Whether buffers wait in this queue for the world outside, so that nobody owes an answer for them."""
-    return device_id in (NET, CONSOLE) and index % 2 == 0
+    return device_id in (NET, CONSOLE) and index % 2 == 0 and not _is_net_control(device_id, index, queues)
+
+
+def _is_net_control(device_id: int, index: int, queues: int) -> bool:
+    """The queue behind all pairs, where there is one."""
+    return device_id == NET and queues % 2 == 1 and index == queues - 1

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from ivshmem_virtio.core import Window
 from ivshmem_virtio.errors import OutsideWindow
-from ivshmem_virtio.inspect.names import queue_name
 from ivshmem_virtio.inspect.status_file import QueueStatus
 from ivshmem_virtio.link.layout import OWNER_BITS, Header, SplitPlacement, owner_of, ring_block_length
 from ivshmem_virtio.service.config_fields import LARGEST_QUEUE
@@ -89,11 +88,8 @@ class QueueView:
     """Of its engine, as the back-end last wrote them down."""
 
 
-def view_queue(
-    window: Window, device_id: int, index: int, backend: Backend | None, status: QueueStatus | None
-) -> QueueView:
+def view_queue(window: Window, name: str, index: int, backend: Backend | None, status: QueueStatus | None) -> QueueView:
     """Read one queue. Whatever makes no sense becomes its ``problem``."""
-    name = queue_name(device_id, index)
     word, event = _queue_words(window, backend, index)
     owner, changes = (None, None) if word is None else (owner_of(word), word >> OWNER_BITS)
     try:

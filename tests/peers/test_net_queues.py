@@ -60,10 +60,9 @@ def queues_of_tap() -> tuple[int, int]:
     return data.get("numqueues", 0), data.get("numdisabled", 0)
 
 
-def many(**keys: int) -> Net:
-    return Net(
-        "eth0", via={"tap": "tap0"}, mac=GUEST.hex(":"), window=WINDOW, queue_size=64, **{"queues": PAIRS, **keys}
-    )
+def many(workers: int = 1) -> Net:
+    mac = GUEST.hex(":")
+    return Net("eth0", via={"tap": "tap0"}, mac=mac, window=WINDOW, queues=PAIRS, queue_size=64, workers=workers)
 
 
 @pytest.fixture(params=["on the loop", "one worker", "two workers"])

@@ -15,7 +15,14 @@ import pytest
 from ivshmem_virtio.cli.main import run
 from ivshmem_virtio.inspect.diagnosis import BACK_END, FRONT_END, NOBODY, Finding, diagnose
 from ivshmem_virtio.inspect.guest_view import GuestView, view_guest
-from ivshmem_virtio.inspect.names import field_name, owner_name, queue_name, state_name, status_names
+from ivshmem_virtio.inspect.names import (
+    field_name,
+    holds_empty_buffers,
+    owner_name,
+    queue_name,
+    state_name,
+    status_names,
+)
 from ivshmem_virtio.inspect.status_file import read_status
 from ivshmem_virtio.link.layout import (
     BACKEND,
@@ -385,10 +392,14 @@ def test_other_words() -> None:
     assert status_names(64 | 32) == ["NEEDS_RESET", "0x20"]
     assert field_name(0x1C) == "queue_sel"
     assert field_name(0x1D) == "offset 0x1d"
-    assert [queue_name(3, index) for index in range(6)] == [
+    assert [queue_name(3, index, 6) for index in range(6)] == [
         "receive", "transmit", "control receive", "control transmit", "port 1 receive", "port 1 transmit",
     ]  # fmt: skip
-    assert queue_name(99, 4) == "request"
+    assert queue_name(99, 4, 5) == "request"
+    assert [queue_name(1, index, 5) for index in range(5)] == [
+        "receive", "transmit", "receive", "transmit", "control",
+    ]  # fmt: skip
+    assert [holds_empty_buffers(1, index, 5) for index in range(5)] == [True, False, True, False, False]
     assert [owner_name(owner) for owner in (None, 0, 1, 2, 3)] == ["-", "nobody", "back-end", "stand-in", "invalid (3)"]
 
 

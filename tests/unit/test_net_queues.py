@@ -40,18 +40,18 @@ def test_where_the_control_queue_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "message"),
+    ("queues", "workers", "message"),
     [
-        ({"queues": 0}, "queues = 0"),
-        ({"queues": 9}, "queues = 9"),
-        ({"workers": 2}, "workers = 2"),
-        ({"queues": 4, "workers": 5}, "workers = 5"),
-        ({"queues": 4, "workers": 0}, "workers = 0"),
+        (0, 1, "queues = 0"),
+        (9, 1, "queues = 9"),
+        (1, 2, "workers = 2"),
+        (4, 5, "workers = 5"),
+        (4, 0, "workers = 0"),
     ],
 )
-def test_bad_numbers_are_named(keys: dict[str, int], message: str) -> None:
+def test_bad_numbers_are_named(queues: int, workers: int, message: str) -> None:
     with pytest.raises(BadNetSettings, match=message):
-        Net("eth0", via=TAP, window=WINDOW, **keys)
+        Net("eth0", via=TAP, window=WINDOW, queues=queues, workers=workers)
 
 
 @pytest.mark.parametrize("via", [{"stream": "/nowhere"}, {"switch": "lan"}])
