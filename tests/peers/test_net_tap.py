@@ -15,7 +15,7 @@ from ivshmem_virtio.devices.net_via import ViaError
 from tests.devices.net_frames import ARP, GUEST, IPV4, arp_request, ethernet, read_tcp, tcp4, udp, word_sum
 from tests.devices.net_guest import WINDOW, NetGuest
 from tests.peers.private_network import ip
-from tests.peers.tap_interface import GUEST_IP, HOST_IP, is_udp, queueing, tap_net
+from tests.peers.tap_interface import GUEST_IP, HOST_IP, is_udp, mac_of_tap, queueing, tap_net
 from tests.peers.tap_interface import tap as tap
 
 NEEDS_CSUM = 1
@@ -25,13 +25,6 @@ def tap_guest(features: int | None = None) -> NetGuest:
     guest = NetGuest(tap_net(), window=WINDOW, features=features)
     guest.run_until(lambda: not queueing().startswith("noop"))
     return guest
-
-
-def mac_of(interface: str) -> str:
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
-        raw.bind((interface, 0))
-        address: bytes = raw.getsockname()[4]
-        return address.hex()
 
 
 def test_the_kernel_answers_an_arp_request(tap: str) -> None:
@@ -67,7 +60,7 @@ def test_the_kernel_completes_a_checksum_the_guest_left_open(tap: str) -> None:
         receiver.bind((HOST_IP, 0))
         receiver.settimeout(60)
         packet = udp(GUEST_IP, HOST_IP, (5, receiver.getsockname()[1]), b"from the guest", partial=True)
-        frame = ethernet(bytes.fromhex(mac_of("tap0")), GUEST, IPV4, packet)
+        frame = ethernet(mac_of_tap(), GUEST, IPV4, packet)
         guest.send(frame, struct.pack("<BBHHHHH", NEEDS_CSUM, 0, 0, 0, 34, 6, 0))
         assert receiver.recv(100) == b"from the guest"
 
@@ -78,7 +71,7 @@ def test_a_frame_to_be_segmented_goes_through_whole(tap: str) -> None:
         sniffer.bind(("tap0", IPV4))
         sniffer.settimeout(60)
         packet = tcp4(GUEST_IP, HOST_IP, (5, 6), 1, 16, data, partial=True)
-        frame = ethernet(bytes.fromhex(mac_of("tap0")), GUEST, IPV4, packet)
+        frame = ethernet(mac_of_tap(), GUEST, IPV4, packet)
         guest.send(frame, struct.pack("<BBHHHHH", NEEDS_CSUM, 1, 54, 1448, 34, 16, 0))
         seen = sniffer.recv(70000)
         while seen[6:12] != GUEST:
@@ -94,7 +87,7 @@ def test_a_host_stream_arrives_in_large_frames_only_where_accepted(tap: str) -> 
         with tap_guest(features) as guest, socket.create_server((HOST_IP, 0)) as server:
             guest.give_buffers(60)
             port = server.getsockname()[1]
-            mac = bytes.fromhex(mac_of("tap0"))
+            mac = mac_of_tap()
             guest.send(ethernet(mac, GUEST, IPV4, tcp4(GUEST_IP, HOST_IP, (777, port), 100, 2)))
             _, answer = guest.wait_for_frame(lambda f: f[12:14] == b"\x08\x00" and f[23] == 6 and f[47] == 0x12)
             (theirs,) = struct.unpack_from(">I", answer, 38)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import struct
@@ -14,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from ivshmem_virtio.devices.net_tap import TUN_DEVICE
 from ivshmem_virtio.service import backend_process
 from ivshmem_virtio.transport.driver.errors import RequestFailed
 from ivshmem_virtio.transport.driver.net import NetDriver
 from tests.devices.net_frames import GUEST, IPV4, ethernet, udp
-from tests.peers.private_network import NoPrivateNetwork, private_network
-from tests.peers.test_net_queues import FIRST_PORT, PAIRS, make_tap, queues_of_tap
-from tests.peers.test_net_tap import GUEST_IP, HOST_IP, is_udp, mac_of
+from tests.peers.tap_interface import GUEST_IP, HOST_IP, is_udp, mac_of_tap, queues_of_tap
+from tests.peers.tap_interface import many_tap as many_tap
 
 from .kept_service import KeptService, kept_service
 from .running_service import PATIENCE, driving, wait_until
 
+FIRST_PORT = 40000
+PAIRS = 4
 ASK_AGAIN_SECONDS = 0.5
 CONFIG = """[service]
 name = "{name}"
@@ -61,7 +60,7 @@ class Exchange:
         self.number += 1
         wanted = struct.pack(">IB", self.number, pair)
         packet = udp(GUEST_IP, HOST_IP, (FIRST_PORT + pair, self.host.getsockname()[1]), wanted)
-        frame = ethernet(bytes.fromhex(mac_of("tap0")), GUEST, IPV4, packet)
+        frame = ethernet(mac_of_tap(), GUEST, IPV4, packet)
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             self.net.send(frame, pair=pair)
@@ -89,38 +88,33 @@ def kill(service: KeptService) -> None:
     wait_until(lambda: service.backend("web") != pid, "there is another")
 
 
-@pytest.mark.parametrize("vectors", [16, 2])
-def test_all_pairs_go_on_after_a_kill(vectors: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("vectors", [16, pytest.param(2, marks=pytest.mark.soak)])
+def test_all_pairs_go_on_after_a_kill(
+    vectors: int, many_tap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With 2 vectors all queues with an engine share one, and the control queue shares that of the registers."""
-    if not Path(TUN_DEVICE).exists() or shutil.which("ip") is None:
-        pytest.skip(f"needs {TUN_DEVICE} and the program ip: load the kernel module tun, install iproute2")
     monkeypatch.setattr(backend_process, "LONGEST_DELAY_SECONDS", 0)
     config = tmp_path / "service.toml"
     config.write_text(CONFIG.format(name=f"test-{secrets.token_hex(4)}", mac=GUEST.hex(":"), vectors=vectors))
-    try:
-        with private_network():
-            make_tap()
-            with (
-                kept_service(config) as service,
-                driving(tmp_path / "run" / "web.sock", "lan") as transport,
-                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host,
-            ):
-                net = NetDriver(transport, pairs=PAIRS)
-                assert queues_of_tap() == (1, PAIRS - 1)
-                with pytest.raises(RequestFailed, match="5 queue pairs"):
-                    net.set_pairs(PAIRS + 1)
-                net.set_pairs(PAIRS)
-                exchange = Exchange(net, host)
-                for pair in range(PAIRS):
-                    exchange.answered_in_its_pair(pair)
-                kill(service)
-                for pair in range(PAIRS):
-                    exchange.answered_in_its_pair(pair)
-                assert queues_of_tap() == (PAIRS, 0)
-                net.set_pairs(2)
-                kill(service)
-                for pair in range(2):
-                    exchange.answered_in_its_pair(pair)
-                assert queues_of_tap() == (2, PAIRS - 2)
-    except NoPrivateNetwork as error:
-        pytest.skip(f"needs the right to make a network namespace ({error}): run as root")
+    with (
+        kept_service(config) as service,
+        driving(tmp_path / "run" / "web.sock", "lan") as transport,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as host,
+    ):
+        net = NetDriver(transport, pairs=PAIRS)
+        assert queues_of_tap() == (1, PAIRS - 1)
+        with pytest.raises(RequestFailed, match="5 queue pairs"):
+            net.set_pairs(PAIRS + 1)
+        net.set_pairs(PAIRS)
+        exchange = Exchange(net, host)
+        for pair in range(PAIRS):
+            exchange.answered_in_its_pair(pair)
+        kill(service)
+        for pair in range(PAIRS):
+            exchange.answered_in_its_pair(pair)
+        assert queues_of_tap() == (PAIRS, 0)
+        net.set_pairs(2)
+        kill(service)
+        for pair in range(2):
+            exchange.answered_in_its_pair(pair)
+        assert queues_of_tap() == (2, PAIRS - 2)
