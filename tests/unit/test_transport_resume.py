@@ -76,7 +76,7 @@ def test_a_successor_is_not_taken_for_one_that_stood_still(bench: KeptBench) -> 
     assert bench.pair.frontend.window.load32(extension.offset + BackendLine.HEARTBEAT) != before
 
 
-def test_a_reset_that_waits_comes_before_what_is_in_flight(bench: KeptBench) -> None:
+def test_a_reset_that_waits_comes_before_what_is_in_flight(bench: KeptBench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.bring_up()
     bench.mirror.hold = True
     queue = bench.device.queues[0]
@@ -89,6 +89,8 @@ def test_a_reset_that_waits_comes_before_what_is_in_flight(bench: KeptBench) -> 
     window = bench.pair.frontend.window
     window.store32(Header.DEVICE_STATUS, 0)
     window.store32(Header.WRITE_TRANSACTION, 4 << 16 | 7 << 20 | Header.DEVICE_STATUS)
+    # An engine would begin with what is in flight as soon as the device is active.
+    monkeypatch.setattr(Mirror, "activate", lambda *_: pytest.fail("the device was activated"))
     bench.start()
     assert window.load32(Header.WRITE_TRANSACTION) == 0
     assert bench.device.status == 0
