@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from ivshmem_virtio.bench.loaded_disk import QUEUE_SIZE, LoadedDisk
-from ivshmem_virtio.core import DriverQueue, Window
+from ivshmem_virtio.bench.peer_window import attached
+from ivshmem_virtio.core import DriverQueue
 from ivshmem_virtio.link.layout import SplitPlacement, round_up
 from ivshmem_virtio.transport.driver.blk import BlkFeature
 from ivshmem_virtio.transport.features import Feature
-from ivshmem_virtio.vhost_user.front_end import FrontEnd
-from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
 from ivshmem_virtio.vhost_user.vring import RingPlace
 
 WINDOW = 160 << 20
@@ -25,13 +24,7 @@ SECTOR = 512
 @contextmanager
 def peer_disk(socket: Path, name: str, *, event_idx: bool = True) -> Iterator[LoadedDisk]:
     """Attach to the daemon at ``socket`` with a window of its own; INDIRECT is not used, as with our device."""
-    with ExitStack() as stack:
-        memory = os.memfd_create("bench", os.MFD_CLOEXEC)
-        stack.callback(os.close, memory)
-        os.truncate(memory, WINDOW)
-        window = Window(memory, 0, WINDOW)
-        stack.callback(window.close)
-        daemon = stack.enter_context(FrontEnd.connect(socket, SharedSlice(memory, 0, WINDOW)))
+    with attached(socket, WINDOW) as (daemon, window):
         # Without FLUSH every write would have to reach the disk before it is answered (virtio 1.4, 5.2.6.2).
         flush = daemon.device_features & BlkFeature.FLUSH
         daemon.negotiate(flush | (Feature.EVENT_IDX if event_idx else 0))
@@ -45,4 +38,3 @@ def peer_disk(socket: Path, name: str, *, event_idx: bool = True) -> Iterator[Lo
         os.eventfd_write(vring.kick, 1)
         base = round_up(place.end, 4096)
         yield LoadedDisk(name, queue, vring.kick, vring.call, base, WINDOW - base, capacity)
-        daemon.check()

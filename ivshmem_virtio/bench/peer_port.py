@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from ivshmem_virtio.bench.child import Child
 from ivshmem_virtio.bench.loaded_port import QUEUE_BYTES, QUEUE_SIZE, RECEIVE, TRANSMIT, LoadedPort, LoadedQueue
+from ivshmem_virtio.bench.peer_window import attached
 from ivshmem_virtio.core import DriverQueue, Window
 from ivshmem_virtio.link.layout import ring_placement, round_up
 from ivshmem_virtio.transport.features import Feature
 from ivshmem_virtio.vhost_user.front_end import FrontEnd
-from ivshmem_virtio.vhost_user.shared_slice import SharedSlice
 from ivshmem_virtio.vhost_user.vring import RingPlace
 from ivshmem_virtio.vm.packages import tool
 
@@ -46,17 +46,10 @@ def _testpmd(sockets: Sequence[Path], mode: Sequence[str], processor: int, prefi
 @contextmanager
 def peer_port(socket: Path, name: str, mac: bytes, *, packed: bool = False) -> Iterator[LoadedPort]:
     """Attach to a port, with a window of its own."""
-    with ExitStack() as stack:
-        memory = os.memfd_create("bench", os.MFD_CLOEXEC)
-        stack.callback(os.close, memory)
-        os.truncate(memory, WINDOW)
-        window = Window(memory, 0, WINDOW)
-        stack.callback(window.close)
-        daemon = stack.enter_context(FrontEnd.connect(socket, SharedSlice(memory, 0, WINDOW)))
+    with attached(socket, WINDOW) as (daemon, window):
         daemon.negotiate(Feature.RING_PACKED if packed else 0)
         queues = [_queue(daemon, window, number, packed) for number in (RECEIVE, TRANSMIT)]
         yield LoadedPort(name, queues[RECEIVE], queues[TRANSMIT], mac)
-        daemon.check()
 
 
 def _queue(daemon: FrontEnd, window: Window, number: int, packed: bool) -> LoadedQueue:
