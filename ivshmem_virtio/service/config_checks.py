@@ -9,10 +9,12 @@ from pathlib import Path
 
 from ivshmem_virtio.memory.errors import UnknownOwner
 from ivshmem_virtio.memory.owner import Owner
-from ivshmem_virtio.service.config_devices import ConsoleConfig, ConsoleEnd, DeviceTable, NetConfig
+from ivshmem_virtio.service.config_console import ConsoleConfig, ConsoleEnd
+from ivshmem_virtio.service.config_device import DeviceTable
 from ivshmem_virtio.service.config_errors import DuplicateName, InvalidValue, PathTooLong
 from ivshmem_virtio.service.config_fields import LONGEST_SOCKET_PATH
 from ivshmem_virtio.service.config_models import Config, GuestConfig
+from ivshmem_virtio.service.config_net import NetConfig
 
 
 def check_names(config: Config) -> None:

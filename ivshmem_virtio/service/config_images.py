@@ -8,8 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from ivshmem_virtio.service.config_blk import BlkConfig
 from ivshmem_virtio.service.config_checks import devices, where
-from ivshmem_virtio.service.config_devices import BlkConfig
 from ivshmem_virtio.service.config_errors import DuplicateName, ImageUnusable
 from ivshmem_virtio.service.config_models import Config
 

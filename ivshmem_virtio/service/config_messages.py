@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ivshmem_virtio.service.config_devices import DEVICE_TABLES, NetVia, PortConfig
+from ivshmem_virtio.service.config_console import PortConfig
+from ivshmem_virtio.service.config_devices import DEVICE_TABLES
 from ivshmem_virtio.service.config_errors import ConfigError, InvalidValue, MissingKey, UnknownKey
 from ivshmem_virtio.service.config_fields import Table
 from ivshmem_virtio.service.config_models import Config, GuestConfig, ServiceConfig, VmConfig
+from ivshmem_virtio.service.config_net import NetVia
 
 RULES = {
     "int_type": "must be a whole number",

@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr, ValidationInfo, field_validator, model_validator
 
 from ivshmem_virtio.link.layout import DIRECTORY_ENTRIES, PAGE_SIZE
-from ivshmem_virtio.service.config_devices import DeviceConfig, NetConfig
+from ivshmem_virtio.service.config_devices import DeviceConfig
 from ivshmem_virtio.service.config_fields import HostPath, Name, Size, Table, stable_mac
+from ivshmem_virtio.service.config_net import NetConfig
 from ivshmem_virtio.service.size import format_size, is_power_of_two, next_power_of_two
 from ivshmem_virtio.transport.doorbell_watch import DOORBELL_RATE
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ivshmem_virtio.link.layout import DIRECTORY_SIZE, LinkLayout
-from ivshmem_virtio.service.config_devices import DeviceShape, DeviceTable, NetConfig
+from ivshmem_virtio.service.config_device import DeviceShape, DeviceTable
 from ivshmem_virtio.service.config_errors import ConfigError, RegionTooSmall
 from ivshmem_virtio.service.config_models import Config, GuestConfig
+from ivshmem_virtio.service.config_net import NetConfig
 from ivshmem_virtio.service.size import format_size, next_power_of_two
 from ivshmem_virtio.service.window_size import least_window, reserved, window_size
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ivshmem_virtio.link.layout import MINIMUM_WINDOW, PAGE_SIZE, round_up
 from ivshmem_virtio.link.registers import RegisterMap
-from ivshmem_virtio.service.config_devices import DeviceShape, DeviceTable
+from ivshmem_virtio.service.config_device import DeviceShape, DeviceTable
 from ivshmem_virtio.service.config_errors import WindowTooSmall
 from ivshmem_virtio.service.size import format_size, next_power_of_two
 

@@ -14,7 +14,7 @@ from ivshmem_virtio.devices.blk_image import ImageUnusable
 from ivshmem_virtio.devices.blk_options import BlkOptionInvalid
 from ivshmem_virtio.devices.placement import PlacementInvalid
 from ivshmem_virtio.service.config import parse_config
-from ivshmem_virtio.service.config_devices import BlkConfig
+from ivshmem_virtio.service.config_blk import BlkConfig
 from ivshmem_virtio.service.config_errors import ConfigError
 from tests.devices.driver_rig import DriverRig
 

@@ -13,8 +13,11 @@ from pydantic import ValidationError
 
 from ivshmem_virtio.devices import registry
 from ivshmem_virtio.service.config import load_config, parse_config, select_guest, validate
-from ivshmem_virtio.service.config_devices import BlkConfig, ConsoleConfig, ForeignConfig, NetConfig, RngConfig
+from ivshmem_virtio.service.config_blk import BlkConfig
+from ivshmem_virtio.service.config_console import ConsoleConfig
+from ivshmem_virtio.service.config_devices import ForeignConfig, RngConfig
 from ivshmem_virtio.service.config_errors import ConfigError, NoSuchGuest
+from ivshmem_virtio.service.config_net import NetConfig
 from ivshmem_virtio.service.duration import parse_duration
 from ivshmem_virtio.service.size import format_size, next_power_of_two, parse_size
 from tests.unit.service_file import ServiceFile

@@ -12,15 +12,13 @@ from pydantic.fields import FieldInfo
 from ivshmem_virtio.cli.commands import COMMANDS
 from ivshmem_virtio.cli.main import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from ivshmem_virtio.service.config import parse_config
-from ivshmem_virtio.service.config_devices import (
-    BlkConfig,
-    ConsoleConfig,
-    DeviceTable,
-    NetConfig,
-    RngConfig,
-)
+from ivshmem_virtio.service.config_blk import BlkConfig
+from ivshmem_virtio.service.config_console import ConsoleConfig
+from ivshmem_virtio.service.config_device import DeviceTable
+from ivshmem_virtio.service.config_devices import RngConfig
 from ivshmem_virtio.service.config_fields import Table
 from ivshmem_virtio.service.config_models import GuestConfig, ServiceConfig, VmConfig
+from ivshmem_virtio.service.config_net import NetConfig
 from ivshmem_virtio.service.plan import plan
 from ivshmem_virtio.service.size import format_size, parse_size
 from tests.unit.protocol_tables import DocumentTable, tables_of
