@@ -28,7 +28,7 @@ SAMPLE = 24
 SAMPLE_PACKED = ["packed-used-everywhere", "packed-used-length-huge", "packed-used-lap-of-one"]
 # Where the kernel can look for memory that nobody points to any more, it says in its log what it found.
 LEAKS = "/sys/kernel/debug/kmemleak"
-LEAK_SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan > {LEAKS}; sleep 6; echo scan > {LEAKS}; }}"
+LEAK_SCAN = f"[ ! -e {LEAKS} ] || {{ echo scan > {LEAKS}; sleep 6; echo scan > {LEAKS}; cat {LEAKS}; }}"
 PER_BOOT = 20
 # A driver that met a back-end which answers nothing needs some seconds to be rid of it, and many where processors are
 # few and busy.
@@ -106,7 +106,7 @@ def withstand(folder: Path, boot: BootGuest, names: list[str], number: int, *, s
             assert not faults(guest), "\n".join(faults(guest))
             guest.run("rmmod virtio_ivshmem", timeout=60)
             assert "with leaks" not in guest.dmesg()
-            guest.run(LEAK_SCAN, timeout=120)
+            print(guest.run(LEAK_SCAN, timeout=120))
     assert not faults(guest), "\n".join(faults(guest))
     check_bite(played)
     return played
