@@ -9,6 +9,7 @@
 #include "link.h"
 #include "orphans.h"
 #include "queue.h"
+#include "stragglers.h"
 #include "transaction.h"
 #include "virtqueue.h"
 #include "window.h"
@@ -127,6 +128,7 @@ static void set_status(struct virtio_device *vdev, u8 status)
 static void reset(struct virtio_device *vdev)
 {
 	struct ivshmem_link *link = ivshmem_link_of_vdev(vdev);
+	bool ran = link->status & VIRTIO_CONFIG_S_DRIVER_OK;
 
 	mutex_lock(&link->registers);
 	ivshmem_transact_reset(link);
@@ -134,6 +136,8 @@ static void reset(struct virtio_device *vdev)
 	mutex_unlock(&link->registers);
 	ivshmem_link_synchronize(link);
 	ivshmem_orphans_remove(link);
+	if (ran && vdev->id.device == VIRTIO_ID_CONSOLE)
+		ivshmem_stragglers_await();
 }
 
 static u64 get_features(struct virtio_device *vdev)
