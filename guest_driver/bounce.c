@@ -8,10 +8,12 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
 
 #include "accounting.h"
 #include "bounce.h"
 #include "link.h"
+#include "request_size.h"
 
 #define LARGEST_MAPPING SZ_256K
 /* Receive buffers wait for the peer without end; they leave this part of the window for those that get done. */
@@ -66,8 +68,11 @@ static bool device_writes(enum dma_data_direction direction)
 size_t ivshmem_bounce_limit(struct ivshmem_link *link)
 {
 	u64 eighth = READ_ONCE(link->pool.capacity) / 8;
+	u64 longest = eighth ? rounddown_pow_of_two(eighth) : 0;
 
-	return clamp_t(u64, eighth ? rounddown_pow_of_two(eighth) : 0, PAGE_SIZE, LARGEST_MAPPING);
+	if (link->entry.device_id == VIRTIO_ID_BLOCK)
+		longest = min_t(u64, longest, round_down(ivshmem_request_piece(link), PAGE_SIZE));
+	return clamp_t(u64, longest, PAGE_SIZE, LARGEST_MAPPING);
 }
 
 dma_addr_t ivshmem_bounce_map(struct ivshmem_link *link, phys_addr_t original, size_t size,

@@ -10,6 +10,7 @@
 #include "accounting.h"
 #include "compat.h"
 #include "link.h"
+#include "pacing.h"
 #include "queue.h"
 #include "window.h"
 
@@ -69,8 +70,8 @@ static bool is_too_early(const struct ivshmem_queue *queue)
 	return vdev->id.device == VIRTIO_ID_CONSOLE && !DRIVER_IS_SET_UP(vdev);
 }
 
-/* Looks for used buffers, from the interrupt or because time has passed. True: the driver got something to do. */
-static bool look(struct ivshmem_queue *queue)
+/* Takes used buffers over for the driver. True: it got something to do. */
+bool ivshmem_queue_take(struct ivshmem_queue *queue)
 {
 	unsigned long flags;
 	bool news = false;
@@ -87,6 +88,15 @@ static bool look(struct ivshmem_queue *queue)
 	}
 	spin_unlock_irqrestore(&queue->lock, flags);
 	return news;
+}
+
+/* From the interrupt, or because time has passed. False: there was nothing. */
+static bool look(struct ivshmem_queue *queue)
+{
+	if (!queue->paced)
+		return ivshmem_queue_take(queue);
+	ivshmem_pace(queue->link);
+	return true;
 }
 
 void ivshmem_queue_look(struct ivshmem_queue *queue)

@@ -9,6 +9,7 @@
 #include "accounting.h"
 #include "debugfs.h"
 #include "link.h"
+#include "pacing.h"
 #include "queue.h"
 
 static DEFINE_IDA(link_numbers);
@@ -71,6 +72,7 @@ static struct ivshmem_link *make_link(struct ivshmem_function *function, unsigne
 	INIT_DELAYED_WORK(&link->watch, ivshmem_watch);
 	INIT_WORK(&link->registration, ivshmem_registration);
 	INIT_WORK(&link->removal, removal);
+	INIT_WORK(&link->pacing, ivshmem_pacing);
 	return link;
 }
 
@@ -190,6 +192,7 @@ static void link_remove(struct auxiliary_device *adev)
 	mutex_unlock(&link->life);
 	ivshmem_link_free_vector(link);
 	cancel_delayed_work_sync(&link->watch);
+	cancel_work_sync(&link->pacing);
 	ivshmem_set_own_state(link, STATE_ABSENT);
 	ivshmem_debugfs_remove_link(link);
 }

@@ -71,6 +71,7 @@ struct ivshmem_link {
 	struct delayed_work watch;
 	struct work_struct registration;
 	struct work_struct removal;
+	struct work_struct pacing;
 	bool removal_queued;
 	struct ivshmem_device *registered;
 
@@ -98,6 +99,7 @@ struct ivshmem_link {
 	u64 orphans;			/* outputs that their writers had left in the ring of a device that went */
 
 	struct ivshmem_pool pool;
+	u32 request_segments;		/* of a block device: the most in one request, as its driver was told */
 	struct ivshmem_placement placement;
 
 	u64 transactions;

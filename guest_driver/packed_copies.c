@@ -209,10 +209,12 @@ const char *ivshmem_packed_collect(struct ivshmem_ring *ring)
 			virt_rmb();
 			if (!take_next(ring))
 				return "it returned what it does not have";
-		} while (has_returned(ring));
+		} while (!ring->one_at_a_time && has_returned(ring));
 		if (ring->event_index)
 			ask_for_event(ring, ring->shared_avail, ring->taken);
 		virt_mb();
+		if (ring->one_at_a_time)
+			break;
 	}
 	return NULL;
 }

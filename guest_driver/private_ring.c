@@ -388,6 +388,7 @@ int ivshmem_ring_open(struct ivshmem_queue *queue)
 		.packed = __virtio_test_bit(queue->vq->vdev, VIRTIO_F_RING_PACKED),
 		.heads = kvcalloc(size, sizeof(*ring->heads), GFP_KERNEL),
 		.event_index = queue->link->event_index,
+		.one_at_a_time = queue->paced,
 		.least = queue->vq->vdev->id.device == VIRTIO_ID_RNG,	/* virtio 1.4, 5.4.6.1 */
 		.progress = jiffies,
 	};

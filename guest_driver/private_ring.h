@@ -45,6 +45,7 @@ struct ivshmem_ring {
 	u16 abandoned;			/* chains with the peer that the driver was told an answer for */
 	u16 least;			/* bytes that each answer must have */
 	bool event_index;
+	bool one_at_a_time;		/* no more than one chain is taken from the peer at once */
 	bool distrusted;		/* the peer broke a rule: nothing is taken from it any more */
 	unsigned long progress;		/* jiffies: something came back, or began to be waited for */
 	u64 answered;			/* chains the driver was told an answer for by us */

@@ -34,6 +34,9 @@ struct ivshmem_queue {
 	struct ivshmem_ring ring;
 	bool has_callback;
 	bool waited_for;		/* tasks wait for answers that nothing but an answer ends */
+	bool paced;			/* returned to the driver one at a time: pacing.c */
+	bool handed;			/* one is with the driver */
+	u16 level;			/* as many were with the peer before */
 	bool spun_for;			/* the driver waits for answers without letting go of its CPU */
 	char name[QUEUE_NAME_BYTES];
 };
@@ -42,6 +45,7 @@ struct ivshmem_queue {
 int ivshmem_queue_request_vector(struct ivshmem_queue *queue);
 void ivshmem_queue_free_vector(struct ivshmem_queue *queue);
 void ivshmem_queue_look(struct ivshmem_queue *queue);
+bool ivshmem_queue_take(struct ivshmem_queue *queue);
 void ivshmem_queue_set_live(struct ivshmem_queue *queue, bool live);
 int ivshmem_link_request_vector(struct ivshmem_link *link);
 void ivshmem_link_free_vector(struct ivshmem_link *link);

@@ -8,6 +8,7 @@
 
 #include "accounting.h"
 #include "link.h"
+#include "request_size.h"
 #include "settle.h"
 
 #define RETRY_MS 1000
@@ -54,6 +55,11 @@ static int register_device(struct ivshmem_link *link)
 	error = ivshmem_pool_open(&link->pool, link->peer.header.size, link->entry.rw_size);
 	if (error)
 		return error;
+	link->request_segments = 0;
+	if (!ivshmem_request_fits(link)) {
+		close_pool(link);
+		return -ENOSPC;
+	}
 	device = make_device(link);
 	if (!device) {
 		close_pool(link);

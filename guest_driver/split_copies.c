@@ -134,9 +134,11 @@ const char *ivshmem_split_collect(struct ivshmem_ring *ring)
 		/* No more can come back than is there, so this ends however fast the index moves. */
 		if ((u16)(end - ring->taken) > ring->in_flight + ring->abandoned)
 			return "its used index moved by more than is in flight";
-		if (!take_until(ring, end))
+		if (!take_until(ring, ring->one_at_a_time ? ring->taken + 1 : end))
 			return "it returned what it does not have";
 		end = ask_for_interrupt(ring);
+		if (ring->one_at_a_time)
+			break;
 	}
 	return NULL;
 }

@@ -3,12 +3,14 @@
 #include <linux/string.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
+#include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_net.h>
 #include <linux/virtio_ring.h>
 
 #include "link.h"
 #include "orphans.h"
 #include "queue.h"
+#include "request_size.h"
 #include "stragglers.h"
 #include "transaction.h"
 #include "virtqueue.h"
@@ -30,6 +32,18 @@ static void withhold_announcement(struct virtio_device *vdev, unsigned int offse
 		buffer[status - offset] &= ~VIRTIO_NET_S_ANNOUNCE;
 }
 
+static void bound_segments(struct virtio_device *vdev, unsigned int offset, u8 *buffer, unsigned int length)
+{
+	__le32 value;
+
+	if (vdev->id.device != VIRTIO_ID_BLOCK || offset != offsetof(struct virtio_blk_config, seg_max) ||
+	    length != sizeof(value))
+		return;
+	memcpy(&value, buffer, sizeof(value));
+	value = cpu_to_le32(ivshmem_request_segments(ivshmem_link_of_vdev(vdev), le32_to_cpu(value)));
+	memcpy(buffer, &value, sizeof(value));
+}
+
 /* Plain reads of the window: this and the next may run where nothing may sleep. */
 static void get(struct virtio_device *vdev, unsigned int offset, void *buffer, unsigned int length)
 {
@@ -40,6 +54,7 @@ static void get(struct virtio_device *vdev, unsigned int offset, void *buffer, u
 	if (offset < end)
 		memcpy(buffer, link->window + HEADER_CONFIG + offset, min_t(u32, length, end - offset));
 	withhold_announcement(vdev, offset, buffer, length);
+	bound_segments(vdev, offset, buffer, length);
 }
 
 /* A number that stays the same only while the configuration is settled and the same; but does not move for ever. */

@@ -6,6 +6,7 @@
 #include <linux/virtio_ring.h>
 
 #include "link.h"
+#include "pacing.h"
 #include "queue.h"
 #include "settle.h"
 #include "standin.h"
@@ -34,6 +35,8 @@ static bool notify(struct virtqueue *vq)
 		atomic64_inc(&queue->kicks);
 		ivshmem_function_ring(queue->link->function, READ_ONCE(queue->doorbell));
 	}
+	if (queue->paced)
+		ivshmem_pace(queue->link);
 	if (queue->spun_for && queue->ring.size)
 		ivshmem_standin_await(queue, how);
 	return true;
@@ -185,6 +188,7 @@ static int make_ring(struct ivshmem_queue *queue, const struct wanted_queue *wan
 	queue->has_callback = wanted->callback;
 	queue->spun_for = !queue->has_callback ||
 			  (vdev->id.device == VIRTIO_ID_CONSOLE && ivshmem_settle_answer(queue) != ANSWER_NOTHING);
+	queue->paced = ivshmem_pacing_wanted(queue);
 	queue->waited_for = vdev->id.device == VIRTIO_ID_BLOCK || vdev->id.device == VIRTIO_ID_RNG;
 	return is_large_enough(queue) ? ivshmem_ring_open(queue) : -EPROTO;
 }
