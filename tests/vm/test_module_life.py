@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from ivshmem_virtio.link.layout import DIRECTORY_ENTRY_SIZE, DIRECTORY_FIRST_ENTRY, Entry, EntryState, State
+from ivshmem_virtio.link.layout import (
+    DIRECTORY_ENTRY_SIZE,
+    DIRECTORY_FIRST_ENTRY,
+    PAGE_SIZE,
+    Entry,
+    EntryState,
+    Header,
+    State,
+    round_up,
+)
 from ivshmem_virtio.service.config import load_config
 from ivshmem_virtio.vm.kernel_log import trouble
 from ivshmem_virtio.vm.service import ServiceProcess
@@ -21,6 +30,7 @@ from tests.vm.conftest import BootGuest
 from tests.vm.served_guest import Site, assert_works, backends, link_states, wait_for, wait_in_guest
 
 DEVICES = 4
+DISK = 0
 # The unsuspecting reader of a disk that is lost gets an error; the kernel logs it, as it should.
 IO_ERROR = re.compile(r"I/O error.* dev vda")
 
@@ -89,7 +99,7 @@ def test_links_go_and_come(site: Site, service: ServiceProcess, boot: BootGuest)
     with region.open("r+b", buffering=0) as memory:
         for state in (EntryState.REMOVING, EntryState.IN_USE):
             for index in range(DEVICES):
-                _write_state(memory.fileno(), index, state)
+                _write_entry(memory.fileno(), index, Entry.STATE, state)
             wanted = State.ABSENT if state is EntryState.REMOVING else State.READY
             wait_for(
                 lambda wanted=wanted: {_frontend_state(memory.fileno(), i) for i in range(DEVICES)} == {wanted},  # type: ignore[misc]
@@ -106,6 +116,14 @@ def test_links_go_and_come(site: Site, service: ServiceProcess, boot: BootGuest)
         "every device to be registered anew",
     )
     assert_works(guest, site, "web", within=10)
+    with region.open("r+b", buffering=0) as memory:
+        room = _entry(memory.fileno(), DISK, Entry.RW_SIZE)
+        _write_entry(memory.fileno(), DISK, Entry.RW_SIZE, _window_of_one_page(memory.fileno(), DISK))
+        # A request that cannot ever get into the window would be tried for ever, and its device never go.
+        wait_for(lambda: "could not be registered (-28)" in guest.kernel_log.read_text(), "the disk to be refused", 30)
+        _write_entry(memory.fileno(), DISK, Entry.RW_SIZE, room)
+    wait_in_guest(guest, "[ -b /dev/vda ]", 30)
+    assert_works(guest, site, "web", within=10)
 
 
 def _declare_absent(memory: int, index: int) -> None:
@@ -116,11 +134,27 @@ def _declare_absent(memory: int, index: int) -> None:
         time.sleep(0.001)
 
 
-def _write_state(memory: int, index: int, state: EntryState) -> None:
+def _entry(memory: int, index: int, field: Entry) -> int:
+    size = 8 if field in (Entry.OFFSET, Entry.RW_SIZE) else 4
     at = DIRECTORY_FIRST_ENTRY + index * DIRECTORY_ENTRY_SIZE
-    (sequence,) = struct.unpack("<I", os.pread(memory, 4, at + Entry.SEQUENCE))
-    for offset, value in ((Entry.SEQUENCE, sequence + 1), (Entry.STATE, state), (Entry.SEQUENCE, sequence + 2)):
-        os.pwrite(memory, struct.pack("<I", value), at + offset)
+    return int.from_bytes(os.pread(memory, size, at + field), "little")
+
+
+def _write_entry(memory: int, index: int, field: Entry, value: int) -> None:
+    sequence = _entry(memory, index, Entry.SEQUENCE)
+    size = 8 if field is Entry.RW_SIZE else 4
+    at = DIRECTORY_FIRST_ENTRY + index * DIRECTORY_ENTRY_SIZE
+    for offset, length, number in (
+        (Entry.SEQUENCE, 4, sequence + 1), (field, size, value), (Entry.SEQUENCE, 4, sequence + 2)
+    ):  # fmt: skip
+        os.pwrite(memory, number.to_bytes(length, "little"), at + offset)
+
+
+def _window_of_one_page(memory: int, index: int) -> int:
+    """Size of a window with the header and rings that are in it, and hardly more."""
+    window = _link(memory, index) + _entry(memory, index, Entry.STATE_TABLE_SIZE)
+    (used,) = struct.unpack("<I", os.pread(memory, 4, window + Header.SIZE))
+    return round_up(int(used), PAGE_SIZE) + PAGE_SIZE
 
 
 def _frontend_state(memory: int, index: int) -> int:
@@ -129,9 +163,7 @@ def _frontend_state(memory: int, index: int) -> int:
 
 
 def _link(memory: int, index: int) -> int:
-    at = DIRECTORY_FIRST_ENTRY + index * DIRECTORY_ENTRY_SIZE
-    (link,) = struct.unpack("<Q", os.pread(memory, 8, at + Entry.OFFSET))
-    return int(link)
+    return _entry(memory, index, Entry.OFFSET)
 
 
 def test_removal_while_the_back_end_is_absent(site: Site, service: ServiceProcess, boot: BootGuest) -> None:
