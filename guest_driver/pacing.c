@@ -35,9 +35,12 @@ void ivshmem_pace(struct ivshmem_link *link)
 /* Under link->table. */
 static struct ivshmem_queue *paced_queue(const struct ivshmem_link *link)
 {
-	struct ivshmem_queue *queue = &link->queues[CONTROL_RECEIVEQ];
+	struct ivshmem_queue *queue;
 
-	return link->queue_count > CONTROL_RECEIVEQ && queue->vq && queue->paced ? queue : NULL;
+	if (link->queue_count <= CONTROL_RECEIVEQ)
+		return NULL;
+	queue = &link->queues[CONTROL_RECEIVEQ];
+	return queue->vq && queue->paced ? queue : NULL;
 }
 
 static bool is_back(struct ivshmem_link *link)

@@ -29,7 +29,11 @@ static u64 room_for_data(const struct ivshmem_link *link)
 
 bool ivshmem_request_fits(const struct ivshmem_link *link)
 {
-	return link->entry.device_id != VIRTIO_ID_BLOCK || link->pool.capacity >= LEAST_ROOM;
+	if (link->entry.device_id != VIRTIO_ID_BLOCK || link->pool.capacity >= LEAST_ROOM)
+		return true;
+	dev_err_ratelimited(&link->adev.dev, "the window has %llu bytes for buffers; a disk needs %lu\n",
+			    link->pool.capacity, LEAST_ROOM);
+	return false;
 }
 
 /* The number of segments the driver is told, which may be a page each. */

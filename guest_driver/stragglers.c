@@ -26,7 +26,7 @@ static void wait_on(int cpu)
 	destroy_work_on_stack(&work);
 }
 
-/* After a reset, when the device has nothing more to say. */
+/* When nothing that could set off more of it reaches the driver: after a reset, or between two messages (pacing.c). */
 void ivshmem_stragglers_await(void)
 {
 	int round, cpu;

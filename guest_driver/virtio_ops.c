@@ -32,6 +32,7 @@ static void withhold_announcement(struct virtio_device *vdev, unsigned int offse
 		buffer[status - offset] &= ~VIRTIO_NET_S_ANNOUNCE;
 }
 
+/* A request that cannot get into the window would be tried for ever: request_size.c. */
 static void bound_segments(struct virtio_device *vdev, unsigned int offset, u8 *buffer, unsigned int length)
 {
 	__le32 value;

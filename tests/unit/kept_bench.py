@@ -66,7 +66,7 @@ class KeptBench(Bench):
 
     def start(self) -> None:
         try:
-            self.device.start(Keeping(self.memory, 0x40, QUEUES))  # type: ignore[arg-type]
+            self.device.start(Keeping(self.memory, 0x40, QUEUES))  # type: ignore[arg-type] # a window that can kill
             self.running = True
         except Killed:
             self.die()

@@ -120,7 +120,7 @@ def test_links_go_and_come(site: Site, service: ServiceProcess, boot: BootGuest)
         room = _entry(memory.fileno(), DISK, Entry.RW_SIZE)
         _write_entry(memory.fileno(), DISK, Entry.RW_SIZE, _window_of_one_page(memory.fileno(), DISK))
         # A request that cannot ever get into the window would be tried for ever, and its device never go.
-        wait_for(lambda: "could not be registered (-28)" in guest.kernel_log.read_text(), "the disk to be refused", 30)
+        wait_for(lambda: "a disk needs" in guest.kernel_log.read_text(), "the disk to be refused", 30)
         _write_entry(memory.fileno(), DISK, Entry.RW_SIZE, room)
     wait_in_guest(guest, "[ -b /dev/vda ]", 30)
     assert_works(guest, site, "web", within=10)
